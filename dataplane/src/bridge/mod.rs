@@ -1,0 +1,1 @@
+//! Bridge domains: the paper's path 1.

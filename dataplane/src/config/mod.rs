@@ -1,0 +1,1 @@
+//! The configuration file: read, checked whole, never half applied.

@@ -1,0 +1,112 @@
+//! What decides: the seam between a worker and the thing that forwards.
+//!
+//! A worker knows how to pull and push bursts, and nothing of addresses. What it runs is a [`Forward`]: the bridge
+//! domains of the engine, the router of a guest, a plain patch between two ports. The forwarder takes each burst whole
+//! and hands every frame to one of the [`Outputs`], or frees it and counts why.
+
+use std::sync::Arc;
+
+use crate::drops::DropReason;
+use crate::frame::{BURST, Burst, Frame};
+use crate::pool::Pool;
+use crate::port::Counters;
+use crate::units::{Nanos, PortId};
+
+/// Decides where the frames of a burst go.
+pub trait Forward: Send {
+    /// Takes every frame of `burst`, which came in on `input`, and leaves it empty.
+    fn forward(&mut self, pool: &mut Pool, input: PortId, burst: &mut Burst, out: &mut Outputs, now: Nanos);
+
+    /// Work that is due now and then (ageing, retries), about every 10 ms. May send frames of its own.
+    fn tick(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
+        let _ = (pool, out, now);
+    }
+}
+
+/// What leaves: frames sorted by output port, until the worker pushes them.
+pub struct Outputs {
+    staged: Vec<Burst>,
+    /// Ports with staged frames, each once.
+    dirty: Vec<PortId>,
+    /// Frames beyond a burst for one port: floods and answers, never the ordinary case.
+    spill: Vec<(PortId, Frame)>,
+    counters: Vec<Arc<Counters>>,
+    up: Vec<bool>,
+}
+
+impl Outputs {
+    /// Outputs to as many ports as there are `counters`, in the order of their [`PortId`].
+    pub fn new(counters: Vec<Arc<Counters>>) -> Self {
+        let ports = counters.len();
+        Self {
+            staged: (0..ports).map(|_| Burst::new()).collect(),
+            dirty: Vec::with_capacity(ports),
+            spill: Vec::with_capacity(4 * BURST),
+            counters,
+            up: vec![true; ports],
+        }
+    }
+
+    /// Ports there are.
+    pub fn ports(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Sends `frame` out of `port` at the end of this burst.
+    #[inline]
+    pub fn send(&mut self, port: PortId, frame: Frame) {
+        let staged = &mut self.staged[port.index()];
+        if staged.is_empty() {
+            self.dirty.push(port);
+        }
+        if let Err(full) = staged.try_push(frame) {
+            self.spill.push((port, full.element()));
+        }
+    }
+
+    /// Ends `frame` here: frees it and counts `reason` at the port it came in on.
+    #[inline]
+    pub fn drop(&mut self, pool: &mut Pool, input: PortId, frame: Frame, reason: DropReason) {
+        pool.free(frame);
+        self.counters[input.index()].dropped(reason, 1);
+    }
+
+    /// Counts a frame lost at `input` that needs no freeing (a copy that could not be made).
+    pub fn count_drop(&mut self, input: PortId, reason: DropReason) {
+        self.counters[input.index()].dropped(reason, 1);
+    }
+
+    /// Whether the port's peer is up: flooding to one that is not would only count drops.
+    #[inline]
+    pub fn is_up(&self, port: PortId) -> bool {
+        self.up[port.index()]
+    }
+
+    /// Notes whether the port's peer is up.
+    pub fn set_up(&mut self, port: PortId, up: bool) {
+        self.up[port.index()] = up;
+    }
+
+    /// Hands every staged burst to `push`, which must leave it empty, until nothing is staged.
+    #[inline]
+    pub fn drain(&mut self, mut push: impl FnMut(PortId, &mut Burst)) {
+        loop {
+            while let Some(port) = self.dirty.pop() {
+                push(port, &mut self.staged[port.index()]);
+            }
+            if self.spill.is_empty() {
+                return;
+            }
+            self.unspill();
+        }
+    }
+
+    /// Stages what was spilled, at most a burst a port; the rest stays for the next round, in order.
+    #[cold]
+    fn unspill(&mut self) {
+        let spilled = std::mem::take(&mut self.spill);
+        for (port, frame) in spilled {
+            self.send(port, frame);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The packet path of Pointsman: frames, ports, forwarding, workers.
+//!
+//! A worker draws one breath after another. In a breath it pulls a [`Burst`](frame::Burst) from each of its ports,
+//! decides where every frame goes, and pushes to each output what belongs there. Everything here serves that loop;
+//! nothing here knows of Xen, of a command line, or of a benchmark.
+
+pub mod bridge;
+pub mod config;
+pub mod control;
+pub mod doctor;
+pub mod drops;
+pub mod engine;
+pub mod forward;
+pub mod frame;
+pub mod guest;
+pub mod handoff;
+pub mod link_rate;
+pub mod memif;
+pub mod memory;
+pub mod netdev;
+pub mod pcap;
+pub mod pool;
+pub mod port;
+pub mod tap;
+pub mod units;
+pub mod wire;
+pub mod worker;

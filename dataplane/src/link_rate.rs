@@ -1,0 +1,1 @@
+//! A line rate put on a port: a token bucket and a bounded queue.

@@ -1,0 +1,1 @@
+//! memif: frames to and from a local process through shared memory.

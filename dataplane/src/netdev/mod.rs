@@ -1,0 +1,1 @@
+//! A kernel network device through AF_XDP.

@@ -1,0 +1,1 @@
+//! A capture file as a port: replay and record.

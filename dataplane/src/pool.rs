@@ -1,0 +1,408 @@
+//! A worker's frame memory: one memfd cut into chunks, and the list of those that are free.
+//!
+//! The same memory is the UMEM of every AF_XDP socket of the worker, so a frame goes from NIC to NIC without moving.
+//! One thread owns a pool; nothing in it is shared or locked. Chunks that are lent to the kernel (fill and transmit
+//! rings) are simply not in the free list until they come back.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::frame::Frame;
+use crate::memory::Memory;
+
+/// Bytes of a chunk: room for 1500-byte frames with headroom, two to a page. Longer frames take several chunks.
+pub const CHUNK: usize = 2048;
+
+/// Bytes before the data of a fresh frame: the kernel's own XDP headroom, so that received and own frames look alike.
+pub const HEADROOM: usize = 256;
+
+/// Bytes of data that a fresh chunk takes.
+pub const CHUNK_DATA: usize = CHUNK - HEADROOM;
+
+/// Longest frame the engine carries: a 64 KiB super-frame with its headers.
+pub const MAX_FRAME: usize = 65_535 + 18;
+
+/// Where the chunk after the first lies, for frames of several chunks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    next: u32,
+    offset: u16,
+    len: u16,
+}
+
+/// Frame memory of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    memory: Arc<Memory>,
+    free: Vec<u32>,
+    /// `links[c]` tells what follows chunk `c`; read only for frames of more than one chunk.
+    links: Box<[Link]>,
+}
+
+impl Pool {
+    /// A pool of at least `chunks` chunks.
+    ///
+    /// # Errors
+    /// The memory could not be had.
+    pub fn new(chunks: usize) -> io::Result<Self> {
+        let memory = Memory::create("pointsman-frames", chunks * CHUNK)?;
+        let chunks = memory.len() / CHUNK;
+        // Last chunk first, so that the first allocations lie at the start.
+        let free = (0..chunks as u32).rev().collect();
+        Ok(Self { memory: Arc::new(memory), free, links: vec![Link::default(); chunks].into() })
+    }
+
+    /// The memory itself, to register as UMEM.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Chunks in all.
+    pub fn capacity(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Chunks that nobody holds.
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    /// An empty frame with [`HEADROOM`] before it, or `None` when all chunks are in use.
+    #[inline]
+    pub fn alloc(&mut self) -> Option<Frame> {
+        let chunk = self.free.pop()?;
+        Some(Frame { chunk, offset: HEADROOM as u16, head: 0, len: 0, chunks: 1 })
+    }
+
+    /// Takes the frame's chunks back.
+    #[inline]
+    pub fn free(&mut self, frame: Frame) {
+        self.free.push(frame.chunk);
+        if frame.chunks > 1 {
+            self.free_rest(&frame);
+        }
+    }
+
+    #[cold]
+    fn free_rest(&mut self, frame: &Frame) {
+        let mut chunk = frame.chunk;
+        for _ in 1..frame.chunks {
+            chunk = self.links[chunk as usize].next;
+            self.free.push(chunk);
+        }
+    }
+
+    /// Takes back every frame of `frames`.
+    pub fn free_all(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        for frame in frames {
+            self.free(frame);
+        }
+    }
+
+    /// The bytes of the frame's first chunk: all of it for most frames, and always its headers.
+    #[inline]
+    pub fn head(&self, frame: &Frame) -> &[u8] {
+        // SAFETY: a Frame's chunk lies in the pool and offset + head within the chunk (kept by every constructor of
+        // Frame); the frame is the exclusive right to these bytes, and `&self` keeps other frames from being written.
+        unsafe { std::slice::from_raw_parts(self.start(frame), frame.head as usize) }
+    }
+
+    /// As [`head`](Self::head), for writing.
+    #[inline]
+    pub fn head_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
+        // SAFETY: as in `head`, and `&mut self` keeps every other slice of the pool away.
+        unsafe { std::slice::from_raw_parts_mut(self.start(frame), frame.head as usize) }
+    }
+
+    /// Address of the frame's first byte: what a port copies from.
+    #[inline]
+    pub fn start(&self, frame: &Frame) -> *mut u8 {
+        debug_assert!((frame.chunk as usize) < self.links.len());
+        // SAFETY: chunk < capacity and offset < CHUNK, so the address lies in the mapping.
+        unsafe { self.memory.base().add(frame.chunk as usize * CHUNK + frame.offset as usize) }
+    }
+
+    /// Each chunk's part of the frame, in order, as address and length.
+    #[inline]
+    pub fn parts(&self, frame: &Frame) -> Parts<'_> {
+        Parts { pool: self, chunk: frame.chunk, offset: frame.offset, len: frame.head, left: frame.chunks }
+    }
+
+    /// Moves the frame's first byte by `bytes` towards the front (grows it) or the back (shrinks it).
+    /// False, and nothing done, when the room is not there.
+    #[inline]
+    pub fn grow_front(&mut self, frame: &mut Frame, bytes: i16) -> bool {
+        let offset = i32::from(frame.offset) - i32::from(bytes);
+        let head = i32::from(frame.head) + i32::from(bytes);
+        if offset < 0 || head <= 0 {
+            return false;
+        }
+        frame.offset = offset as u16;
+        frame.head = head as u16;
+        frame.len = (i64::from(frame.len) + i64::from(bytes)) as u32;
+        true
+    }
+
+    /// A frame holding a copy of `data`, which may be longer than a chunk; `None` when chunks ran out or `data` is
+    /// empty or longer than [`MAX_FRAME`].
+    pub fn frame_from(&mut self, data: &[u8]) -> Option<Frame> {
+        // SAFETY: `data` is readable for its length.
+        unsafe { self.frame_from_raw(data.as_ptr(), data.len()) }
+    }
+
+    /// As [`frame_from`](Self::frame_from), from memory that others may be writing to: each byte is read once.
+    ///
+    /// # Safety
+    /// `len` bytes from `data` are mapped for the length of the call.
+    #[inline]
+    pub unsafe fn frame_from_raw(&mut self, data: *const u8, len: usize) -> Option<Frame> {
+        if len == 0 || len > MAX_FRAME {
+            return None;
+        }
+        let mut frame = self.alloc()?;
+        // SAFETY: as promised by the caller.
+        if unsafe { self.append_raw(&mut frame, data, len) } {
+            return Some(frame);
+        }
+        self.free(frame);
+        None
+    }
+
+    /// Appends `len` bytes from `data` to the frame, taking further chunks as needed. False when chunks ran out or the
+    /// frame would exceed [`MAX_FRAME`]: the frame is then still valid, holds an unspecified part, and should be freed.
+    ///
+    /// # Safety
+    /// `len` bytes from `data` are mapped for the length of the call and do not lie in this pool's free chunks.
+    #[inline]
+    pub unsafe fn append_raw(&mut self, frame: &mut Frame, data: *const u8, len: usize) -> bool {
+        let room = CHUNK - frame.offset as usize - frame.head as usize;
+        if frame.chunks == 1 && len <= room {
+            // SAFETY: `len` bytes fit behind `head` in the chunk that the frame owns; the source is the caller's word.
+            unsafe {
+                std::ptr::copy_nonoverlapping(data, self.start(frame).add(frame.head as usize), len);
+            }
+            frame.head += len as u16;
+            frame.len += len as u32;
+            return true;
+        }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.append_chunks(frame, data, len) }
+    }
+
+    #[cold]
+    unsafe fn append_chunks(&mut self, frame: &mut Frame, mut data: *const u8, mut len: usize) -> bool {
+        if frame.len() + len > MAX_FRAME {
+            return false;
+        }
+        let mut last = frame.chunk;
+        for _ in 1..frame.chunks {
+            last = self.links[last as usize].next;
+        }
+        let (mut offset, mut used) = match frame.chunks {
+            1 => (frame.offset as usize, frame.head as usize),
+            _ => self.last_part(frame),
+        };
+        while len > 0 {
+            let room = CHUNK - offset - used;
+            if room == 0 {
+                let Some(next) = self.free.pop() else {
+                    return false;
+                };
+                self.links[last as usize] = Link { next, offset: HEADROOM as u16, len: 0 };
+                frame.chunks += 1;
+                (last, offset, used) = (next, HEADROOM, 0);
+                continue;
+            }
+            let n = room.min(len);
+            // SAFETY: `n` bytes fit behind `used` in a chunk that the frame owns; the source is the caller's word.
+            unsafe {
+                let to = self.memory.base().add(last as usize * CHUNK + offset + used);
+                std::ptr::copy_nonoverlapping(data, to, n);
+                data = data.add(n);
+            }
+            used += n;
+            len -= n;
+            frame.len += n as u32;
+            self.set_last_len(frame, used as u16);
+        }
+        true
+    }
+
+    /// Offset and length of the frame's last chunk, when it has more than one.
+    fn last_part(&self, frame: &Frame) -> (usize, usize) {
+        let mut chunk = frame.chunk;
+        for _ in 2..frame.chunks {
+            chunk = self.links[chunk as usize].next;
+        }
+        let link = self.links[chunk as usize];
+        (link.offset as usize, link.len as usize)
+    }
+
+    fn set_last_len(&mut self, frame: &mut Frame, len: u16) {
+        if frame.chunks == 1 {
+            frame.head = len;
+            return;
+        }
+        let mut chunk = frame.chunk;
+        for _ in 2..frame.chunks {
+            chunk = self.links[chunk as usize].next;
+        }
+        self.links[chunk as usize].len = len;
+    }
+
+    /// A frame for a chunk that the kernel filled: `at` is the byte offset of its data in the pool's memory.
+    /// `None` when that lies outside the pool or the chunk.
+    #[inline]
+    pub(crate) fn adopt(&self, at: u64, len: u32) -> Option<Frame> {
+        let chunk = at / CHUNK as u64;
+        let offset = at % CHUNK as u64;
+        if chunk >= self.links.len() as u64 || offset + u64::from(len) > CHUNK as u64 {
+            return None;
+        }
+        Some(Frame { chunk: chunk as u32, offset: offset as u16, head: len as u16, len, chunks: 1 })
+    }
+
+    /// Chains a further chunk that the kernel filled behind `frame`.
+    #[cold]
+    pub(crate) fn chain(&mut self, frame: &mut Frame, part: Frame) {
+        let mut last = frame.chunk;
+        for _ in 1..frame.chunks {
+            last = self.links[last as usize].next;
+        }
+        self.links[last as usize] = Link { next: part.chunk, offset: part.offset, len: part.head };
+        frame.chunks += 1;
+        frame.len += part.len;
+    }
+
+    /// Takes a free chunk to lend it to the kernel; its index.
+    #[inline]
+    pub(crate) fn lend(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    /// Takes back a chunk that the kernel had, by any address within it. Addresses outside the pool are ignored.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, at: u64) {
+        let chunk = at / CHUNK as u64;
+        if chunk < self.links.len() as u64 {
+            self.free.push(chunk as u32);
+        }
+    }
+
+    /// A copy of the frame, in chunks of its own.
+    pub fn copy(&mut self, frame: &Frame) -> Option<Frame> {
+        let mut copy = self.alloc()?;
+        let parts: arrayvec::ArrayVec<(*const u8, usize), 64> =
+            self.parts(frame).map(|(at, len)| (at.cast_const(), len)).take(64).collect();
+        for (at, len) in parts {
+            // SAFETY: `at` and `len` are a part of `frame`, whose chunks are not free.
+            if !unsafe { self.append_raw(&mut copy, at, len) } {
+                self.free(copy);
+                return None;
+            }
+        }
+        Some(copy)
+    }
+
+    /// The whole frame as bytes, for whatever is not the packet path (captures, tests).
+    pub fn to_vec(&self, frame: &Frame) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(frame.len());
+        for (at, len) in self.parts(frame) {
+            // SAFETY: `at` and `len` are a part of `frame`, which nobody writes while `&self` is held.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(at, len) });
+        }
+        bytes
+    }
+}
+
+/// The parts of a frame: see [`Pool::parts`].
+#[derive(Debug)]
+pub struct Parts<'a> {
+    pool: &'a Pool,
+    chunk: u32,
+    offset: u16,
+    len: u16,
+    left: u16,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = (*mut u8, usize);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        // SAFETY: chunk and offset are those of a frame or of a link, both within the mapping.
+        let at = unsafe { self.pool.memory.base().add(self.chunk as usize * CHUNK + self.offset as usize) };
+        let item = (at, self.len as usize);
+        self.left -= 1;
+        if self.left > 0 {
+            let link = self.pool.links[self.chunk as usize];
+            (self.chunk, self.offset, self.len) = (link.next, link.offset, link.len);
+        }
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
+    }
+
+    #[test]
+    fn frames_of_every_length_come_back_whole_and_leak_nothing() {
+        let mut pool = Pool::new(256).unwrap();
+        let before = pool.available();
+        for len in [1, 14, 60, CHUNK_DATA - 1, CHUNK_DATA, CHUNK_DATA + 1, 2 * CHUNK_DATA, 9018, MAX_FRAME] {
+            let data = pattern(len);
+            let frame = pool.frame_from(&data).unwrap();
+            assert_eq!(frame.len(), len);
+            assert_eq!(pool.to_vec(&frame), data);
+            let copy = pool.copy(&frame).unwrap();
+            assert_eq!(pool.to_vec(&copy), data);
+            pool.free(frame);
+            assert_eq!(pool.to_vec(&copy), data);
+            pool.free(copy);
+            assert_eq!(pool.available(), before, "length {len}");
+        }
+        assert!(pool.frame_from(&pattern(MAX_FRAME + 1)).is_none());
+        assert!(pool.frame_from(&[]).is_none());
+    }
+
+    #[test]
+    fn an_exhausted_pool_refuses_and_recovers() {
+        let mut pool = Pool::new(4).unwrap();
+        let held: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+        assert!(pool.frame_from(&[1; 60]).is_none());
+        pool.free_all(held);
+        let before = pool.available();
+        assert!(pool.frame_from(&vec![1; CHUNK_DATA * (before + 1)]).is_none());
+        assert_eq!(pool.available(), before);
+    }
+
+    #[test]
+    fn a_chunk_from_the_kernel_must_lie_in_the_pool() {
+        let pool = Pool::new(4).unwrap();
+        let end = (pool.capacity() * CHUNK) as u64;
+        assert!(pool.adopt(HEADROOM as u64, CHUNK_DATA as u32).is_some());
+        assert!(pool.adopt(HEADROOM as u64, CHUNK_DATA as u32 + 1).is_none());
+        assert!(pool.adopt(end, 60).is_none());
+        assert!(pool.adopt(u64::MAX, u32::MAX).is_none());
+    }
+
+    #[test]
+    fn the_front_grows_into_the_headroom_and_no_further() {
+        let mut pool = Pool::new(4).unwrap();
+        let mut frame = pool.frame_from(&pattern(60)).unwrap();
+        assert!(pool.grow_front(&mut frame, 4));
+        assert_eq!((frame.len(), frame.head_len()), (64, 64));
+        assert!(pool.grow_front(&mut frame, -4));
+        assert_eq!(pool.to_vec(&frame), pattern(60));
+        assert!(!pool.grow_front(&mut frame, 257));
+        assert!(!pool.grow_front(&mut frame, -60));
+    }
+}

@@ -1,0 +1,1 @@
+//! A tap device as a port.
