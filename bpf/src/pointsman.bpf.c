@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Who gets a frame that arrives on an uplink: a guest (through AF_XDP), or the kernel.
+//
+// Frames for guests and the group frames of their bridge domain go to the engine; everything else passes to the kernel
+// untouched, so that the host's own connections over the same NIC do not notice the engine. A guest that is known to be
+// full has its unicast frames dropped here, before anything is copied. When the engine dies its link goes with it and
+// all frames pass.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_STATIONS 4096
+#define MAX_QUEUES 256
+
+struct station {
+	__u8 mac[ETH_ALEN];
+	__u16 zero;
+};
+
+// A guest's address -> its index into `full` and `full_drops`.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_STATIONS);
+	__type(key, struct station);
+	__type(value, __u32);
+} stations SEC(".maps");
+
+// Receive queue -> the AF_XDP socket that reads it.
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+// Written by the engine through a memory mapping: nonzero while the guest has no room.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_STATIONS);
+	__type(key, __u32);
+	__type(value, __u32);
+} full SEC(".maps");
+
+// Frames dropped because their guest was full.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_STATIONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} full_drops SEC(".maps");
+
+// Set before load. `own` is the device's own address; a transit device also carries frames for stations beyond other
+// uplinks, so everything that is not for the host itself goes to the engine.
+const volatile struct station own;
+const volatile __u32 transit;
+
+static __always_inline int is_group(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
+SEC("xdp.frags")
+int uplink(struct xdp_md *ctx)
+{
+	const __u8 *data = (void *)(long)ctx->data;
+	const __u8 *end = (void *)(long)ctx->data_end;
+	struct station dst = {};
+
+	// The tag, if any, lies behind the addresses: what decides here is the same with and without it.
+	if (data + ETH_HLEN > end)
+		return XDP_PASS;
+	__builtin_memcpy(dst.mac, data, ETH_ALEN);
+
+	if (!is_group(dst.mac)) {
+		const __u32 *guest = bpf_map_lookup_elem(&stations, &dst);
+
+		if (guest) {
+			__u32 index = *guest;
+			const volatile __u32 *no_room = bpf_map_lookup_elem(&full, &index);
+
+			if (no_room && *no_room) {
+				__u64 *drops = bpf_map_lookup_elem(&full_drops, &index);
+
+				if (drops)
+					*drops += 1;
+				return XDP_DROP;
+			}
+		} else {
+			__u64 a = 0, b = 0;
+
+			if (!transit)
+				return XDP_PASS;
+			__builtin_memcpy(&a, dst.mac, ETH_ALEN);
+			for (int i = 0; i < ETH_ALEN; i++)
+				b |= (__u64)own.mac[i] << (8 * i);
+			if (a == b)
+				return XDP_PASS;
+		}
+	}
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+// Run by the engine with BPF_PROG_RUN on live frames: puts a frame into the host's own stack as if it had just arrived.
+// The engine owes the host a copy of every group frame it took.
+SEC("xdp")
+int to_host(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
