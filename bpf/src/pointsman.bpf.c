@@ -42,7 +42,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, MAX_STATIONS);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, __u64);
 } full SEC(".maps");
 
 // Frames dropped because their guest was full.
@@ -80,7 +80,7 @@ int uplink(struct xdp_md *ctx)
 
 		if (guest) {
 			__u32 index = *guest;
-			const volatile __u32 *no_room = bpf_map_lookup_elem(&full, &index);
+			const volatile __u64 *no_room = bpf_map_lookup_elem(&full, &index);
 
 			if (no_room && *no_room) {
 				__u64 *drops = bpf_map_lookup_elem(&full_drops, &index);

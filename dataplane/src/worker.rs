@@ -1,1 +1,323 @@
-//! A worker: a pinned thread that owns ports and does all of their work.
+//! A worker: a pinned thread that owns ports and does all of their work, start to end.
+//!
+//! It draws one breath after another: pull a burst from each port, let the forwarder sort it by output, push each
+//! output's part; at the end of the breath every port that was pushed to is flushed once, so that peers and kernel are
+//! told once a breath and not once a burst. A breath that found nothing is followed by a little spinning, then by sleep
+//! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::forward::{Forward, Outputs};
+use crate::frame::Burst;
+use crate::netdev::FullMarks;
+use crate::pool::Pool;
+use crate::port::{Counters, Port, Sleep};
+use crate::units::{Nanos, PortId};
+
+/// How often a busy worker does what is due now and then.
+const TICK: Nanos = Nanos::from_millis(10);
+/// How often a resting one does: an idle engine must cost nothing.
+const REST_TICK: Nanos = Nanos::from_secs(1);
+/// How soon a sleeper looks again whether a guest that was marked full has room.
+const FULL_CHECK: Nanos = Nanos::from_micros(200);
+
+/// What a worker is given.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Name of its thread.
+    pub name: String,
+    /// Core that it is pinned to; none: wherever the scheduler puts it.
+    pub core: Option<usize>,
+    /// Chunks of frame memory.
+    pub chunks: usize,
+    /// How long it looks for work before it sleeps.
+    pub spin: Nanos,
+}
+
+/// What a worker has counted. It alone writes; anyone reads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    /// Breaths drawn.
+    pub breaths: AtomicU64,
+    /// Breaths that found at least one frame.
+    pub busy_breaths: AtomicU64,
+    /// Frames that passed.
+    pub frames: AtomicU64,
+    /// Nanoseconds spent in breaths that found something.
+    pub busy_nanos: AtomicU64,
+    /// Times it went to sleep.
+    pub sleeps: AtomicU64,
+    /// Free chunks, when it last looked.
+    pub chunks_free: AtomicU64,
+}
+
+/// Tells a worker to stop, and wakes it for that or for anything else.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    fd: Arc<OwnedFd>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Doorbell {
+    fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the result is checked.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us this descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd: Arc::new(fd), stop: Arc::default() })
+    }
+
+    /// Wakes the worker if it sleeps.
+    pub fn ring(&self) {
+        // SAFETY: an eventfd takes 8 bytes, which are given. A full counter (EAGAIN) rings as well.
+        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const ONE).cast(), 8) };
+    }
+
+    /// Ends the worker after its current breath.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+        self.ring();
+    }
+}
+
+static ONE: u64 = 1;
+
+/// A guest's port, and where to tell that it is full so that its frames are not even received.
+pub struct FullWatch {
+    /// The guest's port.
+    pub port: PortId,
+    /// The marks of each device that receives for the guest, and the guest's stations there.
+    pub marks: Vec<(Arc<FullMarks>, u32)>,
+    /// What the marks say now.
+    pub marked: bool,
+}
+
+/// One queue of a port, with what the worker remembers of it.
+struct Slot {
+    id: PortId,
+    port: Box<dyn Port>,
+    /// Pushed to since its last flush.
+    pushed: bool,
+}
+
+/// A worker, ready to run on a thread of its own.
+pub struct Worker {
+    config: WorkerConfig,
+    pool: Pool,
+    slots: Vec<Slot>,
+    /// Where frames for a port go, by [`PortId`].
+    output: Vec<Option<usize>>,
+    out: Outputs,
+    forward: Box<dyn Forward>,
+    sleep: Sleep,
+    doorbell: Doorbell,
+    counters: Arc<WorkerCounters>,
+    full: Vec<FullWatch>,
+}
+
+impl Worker {
+    /// A worker on `pool` whose ports are `ports`; several entries of one id are queues of one port, and frames for
+    /// that port leave through the first of them. `ids` is the number of port ids there are in the whole engine.
+    ///
+    /// # Errors
+    /// No descriptor left for epoll or eventfd.
+    pub fn new(
+        config: WorkerConfig,
+        pool: Pool,
+        ports: Vec<(PortId, Box<dyn Port>)>,
+        ids: usize,
+        forward: Box<dyn Forward>,
+    ) -> io::Result<Self> {
+        let mut output = vec![None; ids];
+        let mut counters: Vec<Arc<Counters>> = (0..ids).map(|_| Arc::default()).collect();
+        for (index, (id, port)) in ports.iter().enumerate() {
+            if output[id.index()].is_none() {
+                output[id.index()] = Some(index);
+                counters[id.index()] = Arc::clone(port.counters());
+            }
+        }
+        let sleep = Sleep::new()?;
+        let doorbell = Doorbell::new()?;
+        sleep.watch_edge(doorbell.fd.as_fd())?;
+        Ok(Self {
+            config,
+            pool,
+            slots: ports.into_iter().map(|(id, port)| Slot { id, port, pushed: false }).collect(),
+            output,
+            out: Outputs::new(counters),
+            forward,
+            sleep,
+            doorbell,
+            counters: Arc::default(),
+            full: Vec::new(),
+        })
+    }
+
+    /// A worker whose ports are numbered in order: for guests, which have one.
+    ///
+    /// # Errors
+    /// No memory for the pool, or no descriptor left.
+    pub fn simple(config: WorkerConfig, ports: Vec<Box<dyn Port>>, forward: Box<dyn Forward>) -> io::Result<Self> {
+        let pool = Pool::new(config.chunks)?;
+        let ids = ports.len();
+        let ports = ports.into_iter().enumerate().map(|(i, port)| (PortId(i as u16), port)).collect();
+        Self::new(config, pool, ports, ids, forward)
+    }
+
+    /// Marks these guests in XDP while they are full.
+    pub fn watch_full(&mut self, guests: Vec<FullWatch>) {
+        self.full = guests;
+    }
+
+    /// The way to stop and wake it.
+    pub fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> Arc<WorkerCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Runs until its [`Doorbell`] says stop. The thread that calls this becomes the worker.
+    pub fn run(mut self) {
+        if let Some(core) = self.config.core {
+            core_affinity::set_for_current(core_affinity::CoreId { id: core });
+        }
+        let mut burst = Burst::new();
+        let mut now = Nanos::now();
+        let mut next_tick = now;
+        let mut idle_since: Option<Nanos> = None;
+        while !self.doorbell.stop.load(Relaxed) {
+            let frames = self.breathe(&mut burst, now);
+            let began = now;
+            now = Nanos::now();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = now.plus(TICK);
+            }
+            let counters = &self.counters;
+            add(&counters.breaths, 1);
+            if frames > 0 {
+                add(&counters.busy_breaths, 1);
+                add(&counters.frames, frames);
+                add(&counters.busy_nanos, now.since(began).0);
+                idle_since = None;
+                continue;
+            }
+            let since = *idle_since.get_or_insert(now);
+            if now.since(since) < self.config.spin {
+                std::hint::spin_loop();
+                continue;
+            }
+            self.rest(now);
+            now = Nanos::now();
+        }
+        for slot in &mut self.slots {
+            slot.port.flush(&mut self.pool);
+        }
+    }
+
+    /// One breath; how many frames it moved.
+    #[inline]
+    fn breathe(&mut self, burst: &mut Burst, now: Nanos) -> u64 {
+        let mut frames = 0;
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            slot.port.pull(&mut self.pool, burst);
+            if burst.is_empty() {
+                continue;
+            }
+            frames += burst.len() as u64;
+            self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
+            self.push();
+        }
+        self.flush();
+        frames
+    }
+
+    /// Pushes what the forwarder staged.
+    #[inline]
+    fn push(&mut self) {
+        let Self { out, slots, output, pool, .. } = self;
+        out.drain(|port, burst| match output[port.index()] {
+            Some(index) => {
+                slots[index].port.push(pool, burst);
+                slots[index].pushed = true;
+            }
+            None => pool.free_all(burst.drain(..)),
+        });
+    }
+
+    /// Ends a breath: peers and kernel learn of what was pushed, and full guests are marked.
+    #[inline]
+    fn flush(&mut self) {
+        for slot in &mut self.slots {
+            if slot.pushed {
+                slot.port.flush(&mut self.pool);
+                slot.pushed = false;
+            }
+        }
+        for watch in &mut self.full {
+            let Some(index) = self.output[watch.port.index()] else { continue };
+            let full = self.slots[index].port.is_full();
+            if full != watch.marked {
+                watch.marked = full;
+                for (marks, station) in &watch.marks {
+                    marks.set(*station, full);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn tick(&mut self, now: Nanos) {
+        for slot in &mut self.slots {
+            slot.port.tick(&mut self.pool, now);
+            self.out.set_up(slot.id, slot.port.is_up());
+            // What is still unsent: a full transmit ring, a shaped port's queue.
+            slot.pushed = true;
+        }
+        self.forward.tick(&mut self.pool, &mut self.out, now);
+        self.push();
+        self.flush();
+        self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
+    }
+
+    /// Sleeps until a port has something, a shaped port is due, or a rest tick is.
+    #[cold]
+    fn rest(&mut self, now: Nanos) {
+        let mut timeout = REST_TICK;
+        let mut ready = true;
+        for slot in &mut self.slots {
+            ready &= slot.port.arm(&self.sleep);
+            if let Some(due) = slot.port.deadline() {
+                timeout = timeout.min(due.since(now));
+                slot.pushed = true;
+            }
+        }
+        if self.full.iter().any(|watch| watch.marked) {
+            timeout = timeout.min(FULL_CHECK);
+        }
+        if ready {
+            add(&self.counters.sleeps, 1);
+            self.sleep.wait(timeout);
+        }
+        for slot in &mut self.slots {
+            slot.port.disarm();
+        }
+    }
+}
+
+/// Adds without a locked instruction: each counter has one writer.
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+}

@@ -1,0 +1,277 @@
+//! The worker's side of a device queue: descriptors in, descriptors out.
+//!
+//! A received chunk becomes a [`Frame`](crate::frame::Frame) without being touched, and a sent frame's chunk comes back
+//! through the completion ring. The fill ring is kept topped up from the pool in bursts.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::program::{HostStack, Program};
+use super::ring::Descriptor;
+use super::socket::Socket;
+use crate::drops::DropReason;
+use crate::frame::{BURST, Burst, Frame};
+use crate::pool::{CHUNK, Pool};
+use crate::port::{Counters, Port, Sleep};
+use crate::units::Nanos;
+
+/// Longest chain of chunks that the kernel takes for one frame (`MAX_SKB_FRAGS` and the head).
+const MAX_CHUNKS: usize = 18;
+
+/// Group frames a second that the host gets copies of; each costs a system call. Beyond that a storm is a storm.
+const HOST_COPIES_PER_SECOND: u32 = 10_000;
+
+/// One receive queue of a device.
+#[derive(Debug)]
+pub struct NetdevPort {
+    socket: Socket,
+    host: HostStack,
+    /// Keeps the program attached for as long as a worker reads its frames.
+    _program: Arc<Program>,
+    counters: Arc<Counters>,
+    how: String,
+    max_frame: usize,
+    busy_poll: bool,
+    /// A frame whose last chunk has not arrived yet.
+    partial: Option<Frame>,
+    /// Put since the last kick.
+    unkicked: bool,
+    watched: bool,
+    /// Copies that the host may still get before the next tick refills them.
+    host_copies: u32,
+    last_tick: Nanos,
+}
+
+impl NetdevPort {
+    pub(super) fn new(
+        socket: Socket,
+        host: HostStack,
+        program: Arc<Program>,
+        pool: &mut Pool,
+        how: String,
+        max_frame: usize,
+        busy_poll: bool,
+    ) -> Self {
+        let mut port = Self {
+            socket,
+            host,
+            _program: program,
+            counters: Arc::default(),
+            how,
+            max_frame,
+            busy_poll,
+            partial: None,
+            unkicked: false,
+            watched: false,
+            host_copies: HOST_COPIES_PER_SECOND / 100,
+            last_tick: Nanos::now(),
+        };
+        port.refill(pool);
+        port
+    }
+
+    /// Lends the kernel as many chunks as the fill ring takes.
+    #[inline]
+    fn refill(&mut self, pool: &mut Pool) {
+        let fill = &mut self.socket.fill;
+        let room = fill.room(BURST as u32);
+        if room < BURST as u32 {
+            return;
+        }
+        for _ in 0..room {
+            let Some(chunk) = pool.lend() else { break };
+            fill.put(u64::from(chunk) * CHUNK as u64);
+        }
+        fill.publish_put();
+    }
+
+    /// Takes back the chunks of frames that have been sent.
+    #[inline]
+    fn reclaim(&mut self, pool: &mut Pool) {
+        let done = self.socket.completion.ready();
+        for ahead in 0..done {
+            pool.reclaim(self.socket.completion.peek(ahead));
+        }
+        if done > 0 {
+            self.socket.completion.release(done);
+        }
+    }
+
+    /// Joins a chunk to the frame it belongs to; the frame, once it is whole.
+    #[cold]
+    fn assemble(&mut self, pool: &mut Pool, part: Frame, more: bool) -> Option<Frame> {
+        let frame = match self.partial.take() {
+            None => part,
+            Some(mut frame) => {
+                pool.chain(&mut frame, part);
+                frame
+            }
+        };
+        if more {
+            self.partial = Some(frame);
+            return None;
+        }
+        if frame.chunks() > MAX_CHUNKS {
+            pool.free(frame);
+            self.counters.dropped(DropReason::Giant, 1);
+            return None;
+        }
+        Some(frame)
+    }
+
+    /// The XDP program took this frame from the host, which is in the group too.
+    #[cold]
+    fn copy_to_host(&mut self, pool: &Pool, frame: &Frame) {
+        if self.host_copies > 0 {
+            self.host_copies -= 1;
+            if frame.chunks() == 1 {
+                self.host.deliver(pool.head(frame));
+            } else {
+                self.host.deliver(&pool.to_vec(frame));
+            }
+        }
+    }
+
+    fn count_kernel_drops(&self) {
+        if let Ok(kernel) = self.socket.statistics() {
+            let drops = &self.counters.drops;
+            drops.set(DropReason::KernelRxFull, kernel.rx_ring_full);
+            drops.set(DropReason::KernelRxDropped, kernel.rx_dropped + kernel.rx_invalid_descs);
+            drops.set(DropReason::KernelFillEmpty, kernel.rx_fill_ring_empty_descs);
+            drops.set(DropReason::KernelTxInvalid, kernel.tx_invalid_descs);
+        }
+    }
+}
+
+impl Port for NetdevPort {
+    #[inline]
+    fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        let mut ready = self.socket.rx.ready();
+        if ready == 0 {
+            if self.busy_poll || self.socket.fill.needs_wakeup() {
+                self.socket.kick_rx();
+                ready = self.socket.rx.ready();
+            }
+            if ready == 0 {
+                return;
+            }
+        }
+        let take = ready.min(burst.remaining_capacity() as u32);
+        let mut bytes = 0;
+        let first = burst.len();
+        for ahead in 0..take {
+            let Descriptor { at, len, options } = self.socket.rx.peek(ahead);
+            let Some(part) = pool.adopt(at, len) else { continue };
+            let more = options & libc::XDP_PKT_CONTD != 0;
+            let frame = if more || self.partial.is_some() {
+                match self.assemble(pool, part, more) {
+                    Some(frame) => frame,
+                    None => continue,
+                }
+            } else {
+                part
+            };
+            prefetch(pool.start(&frame));
+            bytes += frame.len() as u64;
+            burst.push(frame);
+        }
+        self.socket.rx.release(take);
+        self.refill(pool);
+        self.counters.received((burst.len() - first) as u64, bytes);
+        for frame in &burst[first..] {
+            if pool.head(frame).first().is_some_and(|b| b & 1 != 0) {
+                self.copy_to_host(pool, frame);
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        let (mut frames, mut bytes) = (0, 0);
+        let mut room = self.socket.tx.room(BURST as u32 * 2);
+        if room < BURST as u32 * 2 {
+            self.reclaim(pool);
+            room = self.socket.tx.room(BURST as u32 * 2);
+        }
+        for frame in burst.drain(..) {
+            let chunks = frame.chunks() as u32;
+            if chunks > room {
+                pool.free(frame);
+                self.counters.dropped(DropReason::OutputFull, 1);
+                continue;
+            }
+            let long = frame.len() > self.max_frame;
+            let too_many = chunks > 1 && (!self.socket.mode.multi_buffer || chunks as usize > MAX_CHUNKS);
+            if long || too_many {
+                pool.free(frame);
+                self.counters.dropped(DropReason::Giant, 1);
+                continue;
+            }
+            frames += 1;
+            bytes += frame.len() as u64;
+            room -= chunks;
+            let base = pool.memory().base();
+            let mut left = chunks;
+            for (at, len) in pool.parts(&frame) {
+                left -= 1;
+                self.socket.tx.put(Descriptor {
+                    at: at as u64 - base as u64,
+                    len: len as u32,
+                    options: if left > 0 { libc::XDP_PKT_CONTD } else { 0 },
+                });
+            }
+            // The kernel holds the chunks now; they come back through the completion ring.
+            let Frame { .. } = frame;
+        }
+        if frames > 0 {
+            self.socket.tx.publish_put();
+            self.unkicked = true;
+            self.counters.sent(frames, bytes);
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, pool: &mut Pool) {
+        if self.unkicked {
+            self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
+            self.reclaim(pool);
+        }
+    }
+
+    fn tick(&mut self, pool: &mut Pool, now: Nanos) {
+        let passed = now.since(self.last_tick).0.min(1_000_000_000);
+        let copies = u64::from(HOST_COPIES_PER_SECOND) * passed / 1_000_000_000;
+        self.host_copies = (self.host_copies + copies as u32).min(HOST_COPIES_PER_SECOND / 10);
+        self.last_tick = now;
+        self.reclaim(pool);
+        self.refill(pool);
+        self.count_kernel_drops();
+    }
+
+    fn arm(&mut self, sleep: &Sleep) -> bool {
+        if !self.watched {
+            self.watched = sleep.watch(self.socket.as_fd()).is_ok();
+        }
+        self.watched && !self.unkicked && self.socket.rx.ready() == 0
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn mode(&self) -> String {
+        self.how.clone()
+    }
+}
+
+/// Asks for the line that holds a frame's headers, which the forwarder reads next.
+#[inline]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch may name any address; it never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}

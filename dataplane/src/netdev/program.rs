@@ -1,0 +1,274 @@
+//! The XDP program on a device: loaded, attached as a BPF link, its maps within reach.
+//!
+//! The link is a file descriptor of this process and nothing else holds it: however the process ends, the program goes
+//! and every frame passes to the kernel again. A device that has an XDP program already is left alone.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libbpf_rs::libbpf_sys;
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use pointsman_bpf::pointsman::PointsmanSkelBuilder;
+
+use super::NetdevError;
+use crate::units::Mac;
+
+/// How many guests' stations a device tells apart; as `MAX_STATIONS` in the program.
+pub const MAX_STATIONS: usize = 4096;
+
+/// Where in the receive path the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// In the driver, before a socket buffer is made.
+    Native,
+    /// Behind the driver: any device, slower.
+    Generic,
+}
+
+/// What the program does with frames whose destination is no guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// They pass to the kernel.
+    ToHost,
+    /// They go to the engine, but for those to the device's own address: other uplinks share the bridge domain.
+    ToEngine,
+}
+
+/// The program, attached.
+#[derive(Debug)]
+pub struct Program {
+    _link: OwnedFd,
+    to_host: OwnedFd,
+    stations: MapHandle,
+    sockets: MapHandle,
+    full_drops: MapHandle,
+    /// Marks of full guests, shared with the workers.
+    pub full: Arc<FullMarks>,
+    /// Native or generic.
+    pub attachment: Attachment,
+    /// Why it is not native, when it is not.
+    pub why: Option<String>,
+    ifindex: u32,
+}
+
+impl Program {
+    /// Loads the program and attaches it to the device; native, or else generic where `may_be_generic`.
+    ///
+    /// # Errors
+    /// The device has an XDP program already, the kernel refuses BPF, or no mode works.
+    pub fn attach(
+        device: &str,
+        ifindex: u32,
+        own: Mac,
+        others: Others,
+        modes: &[Attachment],
+    ) -> Result<Self, NetdevError> {
+        let bpf = |what: &str, e: libbpf_rs::Error| NetdevError::Bpf {
+            device: device.into(),
+            what: what.into(),
+            reason: e.to_string(),
+        };
+        let mut storage = MaybeUninit::uninit();
+        let mut open = PointsmanSkelBuilder::default().open(&mut storage).map_err(|e| bpf("open", e))?;
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.own.mac = own.0;
+            rodata.transit = u32::from(others == Others::ToEngine);
+        }
+        let skeleton = open.load().map_err(|e| bpf("load", e))?;
+        let handle = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(|e| bpf("keep a map", e));
+        let full = FullMarks::map(&handle(&skeleton.maps.full)?).map_err(|source| NetdevError::System {
+            device: device.into(),
+            doing: "mapping the marks of full guests",
+            source,
+        })?;
+        let clone = |fd: std::os::fd::BorrowedFd<'_>| {
+            fd.try_clone_to_owned().map_err(|source| NetdevError::System {
+                device: device.into(),
+                doing: "duplicating a program's descriptor",
+                source,
+            })
+        };
+        let uplink = clone(skeleton.progs.uplink.as_fd())?;
+        let to_host = clone(skeleton.progs.to_host.as_fd())?;
+        let mut why = None;
+        for &attachment in modes {
+            match create_link(&uplink, ifindex, attachment) {
+                Ok(link) => {
+                    return Ok(Self {
+                        _link: link,
+                        to_host,
+                        stations: handle(&skeleton.maps.stations)?,
+                        sockets: handle(&skeleton.maps.sockets)?,
+                        full_drops: handle(&skeleton.maps.full_drops)?,
+                        full: Arc::new(full),
+                        attachment,
+                        why,
+                        ifindex,
+                    });
+                }
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                    return Err(NetdevError::HasProgram { device: device.into() });
+                }
+                Err(e) => why = Some(format!("{attachment:?} XDP: {e}").to_lowercase()),
+            }
+        }
+        Err(NetdevError::NoXdp { device: device.into(), reason: why.unwrap_or_else(|| "no mode allowed".into()) })
+    }
+
+    /// Tells the program that `mac` is the guest station with this index.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_station(&self, mac: Mac, index: u32) -> Result<(), libbpf_rs::Error> {
+        self.stations.update(&station(mac), &index.to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Forgets a station; no error when there is none.
+    pub fn remove_station(&self, mac: Mac) {
+        let _ = self.stations.delete(&station(mac));
+    }
+
+    /// Hands the frames of `queue` to `socket` from now on.
+    ///
+    /// # Errors
+    /// The queue number is beyond the map, or the socket is not bound to this device.
+    pub fn add_socket(&self, queue: u32, socket: impl AsRawFd) -> Result<(), libbpf_rs::Error> {
+        self.sockets.update(&queue.to_ne_bytes(), &(socket.as_raw_fd() as u32).to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Frames dropped so far because the station was marked full.
+    pub fn full_drops(&self, index: u32) -> u64 {
+        let counts = self.full_drops.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY);
+        let per_cpu = counts.ok().flatten().unwrap_or_default();
+        per_cpu.iter().filter_map(|b| b.get(..8)?.try_into().ok().map(u64::from_ne_bytes)).sum()
+    }
+
+    /// The way into the host's own stack, for the worker that owns `queue`.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn host(&self, queue: u32) -> io::Result<HostStack> {
+        Ok(HostStack { program: self.to_host.try_clone()?, ifindex: self.ifindex, queue })
+    }
+}
+
+fn station(mac: Mac) -> [u8; 8] {
+    let m = mac.0;
+    [m[0], m[1], m[2], m[3], m[4], m[5], 0, 0]
+}
+
+fn create_link(program: &OwnedFd, ifindex: u32, attachment: Attachment) -> io::Result<OwnedFd> {
+    // SAFETY: the options structure is plain integers; zero means "not given" throughout.
+    let mut options: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of::<libbpf_sys::bpf_link_create_opts>() as _;
+    options.flags = match attachment {
+        Attachment::Native => libbpf_sys::XDP_FLAGS_DRV_MODE,
+        Attachment::Generic => libbpf_sys::XDP_FLAGS_SKB_MODE,
+    };
+    // SAFETY: an open program, and options of the size they tell.
+    let fd = unsafe {
+        libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex as i32, libbpf_sys::BPF_XDP, &raw const options)
+    };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts frames into the host's stack as if they had just arrived on the device (`BPF_F_TEST_XDP_LIVE_FRAMES`, kernel
+/// 5.18). One system call a frame: for group frames only, and the caller limits their rate.
+#[derive(Debug)]
+pub struct HostStack {
+    program: OwnedFd,
+    ifindex: u32,
+    queue: u32,
+}
+
+impl HostStack {
+    /// Longest frame that fits the page in which the kernel builds it, beside its own headroom and tail.
+    pub const MAX: usize = 3000;
+
+    /// Delivers one frame. False when the kernel would not take it.
+    pub fn deliver(&self, frame: &[u8]) -> bool {
+        if frame.len() > Self::MAX {
+            return false;
+        }
+        // SAFETY: both structures are plain integers and pointers; zero means "not given" throughout.
+        let (mut options, mut context): (libbpf_sys::bpf_test_run_opts, libbpf_sys::xdp_md) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        context.data_end = frame.len() as u32;
+        context.ingress_ifindex = self.ifindex;
+        context.rx_queue_index = self.queue;
+        options.sz = size_of::<libbpf_sys::bpf_test_run_opts>() as _;
+        options.data_in = frame.as_ptr().cast();
+        options.data_size_in = frame.len() as u32;
+        options.ctx_in = (&raw const context).cast();
+        options.ctx_size_in = size_of::<libbpf_sys::xdp_md>() as u32;
+        options.repeat = 1;
+        options.flags = libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES;
+        // SAFETY: an open program; the options point to memory that outlives the call.
+        unsafe { libbpf_sys::bpf_prog_test_run_opts(self.program.as_raw_fd(), &raw mut options) == 0 }
+    }
+}
+
+/// The memory-mapped marks of full guests: one word a station, read by the XDP program.
+#[derive(Debug)]
+pub struct FullMarks {
+    base: NonNull<AtomicU64>,
+}
+
+// SAFETY: the mapping stays where it is until drop and is accessed only atomically.
+unsafe impl Send for FullMarks {}
+// SAFETY: as above.
+unsafe impl Sync for FullMarks {}
+
+impl FullMarks {
+    fn map(map: &MapHandle) -> io::Result<Self> {
+        // SAFETY: a fresh shared mapping of an array map made with BPF_F_MMAPABLE, of the size of its elements.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                MAX_STATIONS * 8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        Ok(Self { base })
+    }
+
+    /// Marks the station full or not.
+    #[inline]
+    pub fn set(&self, index: u32, full: bool) {
+        if (index as usize) < MAX_STATIONS {
+            // SAFETY: the index lies within the mapping, which lives as long as `self`.
+            unsafe { self.base.add(index as usize).as_ref() }.store(u64::from(full), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for FullMarks {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, unmapped only here.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), MAX_STATIONS * 8) };
+    }
+}
+
+/// Number of receive queues of a device, from sysfs.
+pub(super) fn queues(device: &str) -> io::Result<u32> {
+    let entries = fs::read_dir(format!("/sys/class/net/{device}/queues"))?;
+    let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|n| n.starts_with("rx-")).count() as u32)
+}
