@@ -2,10 +2,11 @@
 //
 // Who gets a frame that arrives on an uplink: a guest (through AF_XDP), or the kernel.
 //
-// Frames for guests and the group frames of their bridge domain go to the engine; everything else passes to the kernel
-// untouched, so that the host's own connections over the same NIC do not notice the engine. A guest that is known to be
-// full has its unicast frames dropped here, before anything is copied. When the engine dies its link goes with it and
-// all frames pass.
+// Frames for guests and the group frames of their bridge domains go to the engine; everything else passes to the kernel
+// untouched, so that the host's own connections over the same NIC do not notice the engine: its unicast, the VLANs that
+// no bridge domain of this device carries, and the link's own protocols (01:80:c2:00:00:0x: LLDP, LACP, spanning tree). A
+// guest that is known to be full has its unicast frames dropped here, before anything is copied. When the engine dies
+// its link goes with it and all frames pass.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -54,13 +55,38 @@ struct {
 } full_drops SEC(".maps");
 
 // Set before load. `own` is the device's own address; a transit device also carries frames for stations beyond other
-// uplinks, so everything that is not for the host itself goes to the engine.
+// uplinks, so everything that is not for the host itself goes to the engine. `vlans` has a bit for every VLAN that a
+// bridge domain carries here; bit 0 stands for untagged frames.
 const volatile struct station own;
 const volatile __u32 transit;
+const volatile __u64 vlans[4096 / 64];
+
+// As IEEE 802.1Q lays it out behind the addresses.
+struct tagged {
+	__u8 addresses[2 * ETH_ALEN];
+	__be16 tpid;
+	__be16 tci;
+};
 
 static __always_inline int is_group(const __u8 *mac)
 {
 	return mac[0] & 1;
+}
+
+static __always_inline int is_link_local(const __u8 *mac)
+{
+	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && !(mac[5] & 0xf0);
+}
+
+// Whether a bridge domain carries frames with this tag, or untagged ones. A priority tag (VLAN 0) is no tag.
+static __always_inline int is_carried(const __u8 *data, const __u8 *end)
+{
+	const struct tagged *frame = (const void *)data;
+	__u32 vlan = 0;
+
+	if ((const __u8 *)(frame + 1) <= end && frame->tpid == bpf_htons(ETH_P_8021Q))
+		vlan = bpf_ntohs(frame->tci) & 0x0fff;
+	return vlans[vlan / 64] >> (vlan % 64) & 1;
 }
 
 SEC("xdp.frags")
@@ -70,12 +96,14 @@ int uplink(struct xdp_md *ctx)
 	const __u8 *end = (void *)(long)ctx->data_end;
 	struct station dst = {};
 
-	// The tag, if any, lies behind the addresses: what decides here is the same with and without it.
-	if (data + ETH_HLEN > end)
+	if (data + ETH_HLEN > end || !is_carried(data, end))
 		return XDP_PASS;
 	__builtin_memcpy(dst.mac, data, ETH_ALEN);
 
-	if (!is_group(dst.mac)) {
+	if (is_group(dst.mac)) {
+		if (is_link_local(dst.mac))
+			return XDP_PASS;
+	} else {
 		const __u32 *guest = bpf_map_lookup_elem(&stations, &dst);
 
 		if (guest) {

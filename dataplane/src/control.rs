@@ -1,1 +1,368 @@
-//! The control socket: what `pointsman show` asks.
+//! The engine's control socket: one question, one answer, in JSON lines over a unix socket.
+//!
+//! A client connects, writes a [`Request`] as one line, and reads a [`Reply`] as one line. Answering only reads what
+//! workers have counted: nothing that a client does can stop a worker. Only root (mode 0600) may connect.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest request that is read; more is refused.
+const MAX_REQUEST: u64 = 4096;
+/// How long a client may take to write its request and to read the answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topic {
+    /// Every port with its mode and counters.
+    Ports,
+    /// Every guest with its ports.
+    Guests,
+    /// Stations of every bridge domain.
+    Fdb,
+    /// Every worker with what it did.
+    Workers,
+    /// Every loss by place and reason.
+    Drops,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// A report on one topic.
+    Show(Topic),
+}
+
+/// What the engine answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// `show ports`
+    Ports(Vec<PortReport>),
+    /// `show guests`
+    Guests(Vec<GuestReport>),
+    /// `show fdb`
+    Fdb(Vec<StationReport>),
+    /// `show workers`
+    Workers(Vec<WorkerReport>),
+    /// `show drops`
+    Drops(Vec<DropReport>),
+    /// The request was not understood; why.
+    Error(String),
+}
+
+/// One port, the sum over its queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `netdev`, `memif`, `tap` or `pcap`.
+    pub kind: String,
+    /// The guest that it belongs to.
+    pub guest: Option<String>,
+    /// The workers that own its queues, in the order of the queues.
+    pub workers: Vec<usize>,
+    /// Whether its peer is there.
+    pub up: bool,
+    /// How it is attached, and why not better.
+    pub mode: String,
+    /// Frames from the peer.
+    pub rx_frames: u64,
+    /// Bytes from the peer, without FCS.
+    pub rx_bytes: u64,
+    /// Frames to the peer.
+    pub tx_frames: u64,
+    /// Bytes to the peer, without FCS.
+    pub tx_bytes: u64,
+    /// Lost frames by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// One guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestReport {
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<GuestPortReport>,
+}
+
+/// One port of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPortReport {
+    /// The stations that may send here.
+    pub macs: Vec<String>,
+    /// The port.
+    #[serde(flatten)]
+    pub port: PortReport,
+}
+
+/// One station of a bridge domain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StationReport {
+    /// Name of the bridge domain.
+    pub domain: String,
+    /// The station's address.
+    pub mac: String,
+    /// The port behind which it is.
+    pub port: String,
+    /// Seconds since it was last seen; none for a station of the configuration.
+    pub age: Option<u64>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// Its number.
+    pub worker: usize,
+    /// The core that it is pinned to.
+    pub core: Option<usize>,
+    /// Queues that it owns.
+    pub queues: Vec<String>,
+    /// Breaths drawn.
+    pub breaths: u64,
+    /// Breaths that moved frames.
+    pub busy_breaths: u64,
+    /// Frames moved.
+    pub frames: u64,
+    /// Nanoseconds in breaths that moved frames.
+    pub busy_nanos: u64,
+    /// Times that it slept.
+    pub sleeps: u64,
+    /// Chunks of frame memory.
+    pub chunks: usize,
+    /// Those that are free.
+    pub chunks_free: u64,
+    /// Whether the frame memory lies on huge pages.
+    pub huge_pages: bool,
+    /// Frames lost between workers, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Frames lost in one place for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropReport {
+    /// The port or worker.
+    pub place: String,
+    /// The reason.
+    pub reason: String,
+    /// How many.
+    pub frames: u64,
+}
+
+/// Why the control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Another engine answers there.
+    #[error("control socket {path}: another engine is using it; stop that one, or set `control` to another path")]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// There is a file, and it is no socket.
+    #[error("control socket {path}: something that is not a socket is in the way; set `control` to another path")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A system call failed.
+    #[error("control socket {path}: {doing}: {source}")]
+    System {
+        /// The socket.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error("control socket {path}: {source}; is `pointsman run` running? (--control names another socket)")]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The answer makes no sense.
+    #[error("control socket {path}: the engine's answer is not understood ({reason}); is it of another version?")]
+    Answer {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Asks the engine behind the socket at `path`.
+///
+/// # Errors
+/// Nobody listens there, or the answer makes no sense.
+pub fn ask(path: &Path, request: Request) -> Result<Reply, ControlError> {
+    let unreachable = |source| ControlError::Unreachable { path: path.into(), source };
+    let answer = |reason: String| ControlError::Answer { path: path.into(), reason };
+    let mut stream = UnixStream::connect(path).map_err(unreachable)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(unreachable)?;
+    let mut line = serde_json::to_string(&request).map_err(|e| answer(e.to_string()))?;
+    line.push('\n');
+    stream.write_all(line.as_bytes()).map_err(unreachable)?;
+    let mut reply = String::new();
+    BufReader::new(stream).read_line(&mut reply).map_err(unreachable)?;
+    serde_json::from_str(&reply).map_err(|e| answer(e.to_string()))
+}
+
+/// The thread that answers. Dropping it ends the thread and removes the socket.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens at `path` and answers with what `answer` says. A socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn start(path: &Path, answer: impl Fn(Request) -> Reply + Send + 'static) -> Result<Self, ControlError> {
+        let listener = listen(path)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || serve(&listener, &stopped, &answer))
+            .map_err(|source| ControlError::System { path: path.into(), doing: "starting its thread", source })?;
+        Ok(Self { path: path.into(), stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        // Whatever comes of it: the connection only wakes the thread.
+        let _ = UnixStream::connect(&self.path);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn listen(path: &Path) -> Result<UnixListener, ControlError> {
+    let system = |doing| move |source| ControlError::System { path: path.into(), doing, source };
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(system("making its folder"))?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(ControlError::NotASocket { path: path.into() }),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(ControlError::InUse { path: path.into() }),
+        Ok(_) => fs::remove_file(path).map_err(system("removing the one that a dead engine left"))?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(system("making it"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(system("restricting it to root"))?;
+    Ok(listener)
+}
+
+fn serve(listener: &UnixListener, stop: &AtomicBool, answer: &dyn Fn(Request) -> Reply) {
+    while !stop.load(Relaxed) {
+        let Ok((stream, _)) = listener.accept() else {
+            // Out of descriptors, say: wait a moment instead of spinning.
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        if !stop.load(Relaxed) {
+            // A client that goes away early is its own affair.
+            let _ = converse(stream, answer);
+        }
+    }
+}
+
+fn converse(mut stream: UnixStream, answer: &dyn Fn(Request) -> Reply) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = Vec::new();
+    BufReader::new((&stream).take(MAX_REQUEST)).read_until(b'\n', &mut line)?;
+    let reply = match serde_json::from_slice(&line) {
+        Ok(request) => answer(request),
+        Err(e) => Reply::Error(format!("request not understood: {e}")),
+    };
+    let mut text = serde_json::to_string(&reply)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes())?;
+    // A client that wrote more than it should have would otherwise see a reset before it has read the answer.
+    stream.shutdown(Shutdown::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("pointsman-control-{}-{name}.sock", std::process::id()))
+    }
+
+    fn answer(request: Request) -> Reply {
+        match request {
+            Request::Show(Topic::Drops) => {
+                Reply::Drops(vec![DropReport { place: "up0".into(), reason: "runt".into(), frames: 3 }])
+            }
+            Request::Show(_) => Reply::Ports(vec![]),
+        }
+    }
+
+    #[test]
+    fn a_question_is_answered_and_the_socket_goes_with_the_server() {
+        let path = socket("answer");
+        let server = Server::start(&path, answer).unwrap();
+        let reply = ask(&path, Request::Show(Topic::Drops)).unwrap();
+        assert_eq!(reply, Reply::Drops(vec![DropReport { place: "up0".into(), reason: "runt".into(), frames: 3 }]));
+        drop(server);
+        assert!(!path.exists());
+        assert!(ask(&path, Request::Show(Topic::Ports)).unwrap_err().to_string().contains("pointsman run"));
+    }
+
+    #[test]
+    fn a_live_socket_is_refused_a_dead_one_replaced_and_a_file_left_alone() {
+        let path = socket("use");
+        let server = Server::start(&path, answer).unwrap();
+        assert!(matches!(Server::start(&path, answer), Err(ControlError::InUse { .. })));
+        drop(server);
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Server::start(&path, answer).unwrap());
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(Server::start(&path, answer), Err(ControlError::NotASocket { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn garbage_gets_an_error_and_the_next_client_an_answer() {
+        let path = socket("garbage");
+        let _server = Server::start(&path, answer).unwrap();
+        for garbage in [&b"\n"[..], b"{\"show\":\"everything\"}\n", b"\xff\xfe\n", &[b'x'; 9000]] {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            let _ = stream.write_all(garbage);
+            let mut reply = String::new();
+            let _ = stream.read_to_string(&mut reply);
+            assert!(reply.starts_with("{\"error\":"), "{reply}");
+        }
+        // One that connects and says nothing holds the others up for no longer than the patience.
+        let silent = UnixStream::connect(&path).unwrap();
+        assert!(ask(&path, Request::Show(Topic::Ports)).is_ok());
+        drop(silent);
+    }
+}

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 pub use port::NetdevPort;
-pub use program::{Attachment, FullMarks, MAX_STATIONS, Others};
+pub use program::{Attachment, Carries, FullMarks, MAX_STATIONS, Others};
 use program::{Program, queues};
 pub use socket::{Registrations, RingSizes};
 use socket::{Socket, SocketMode};
@@ -115,8 +115,8 @@ pub enum Mode {
 pub struct Options {
     /// Ways of attaching.
     pub mode: Mode,
-    /// What to do with frames that are no guest's.
-    pub others: Others,
+    /// Which frames are the engine's.
+    pub carries: Carries,
     /// Let system calls run the driver's receive work.
     pub busy_poll: bool,
     /// Ring sizes of each queue.
@@ -125,7 +125,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mode: Mode::Auto, others: Others::ToHost, busy_poll: false, rings: RingSizes { rx: 2048, tx: 2048 } }
+        Self {
+            mode: Mode::Auto,
+            carries: Carries::untagged(Others::ToHost),
+            busy_poll: false,
+            rings: RingSizes { rx: 2048, tx: 2048 },
+        }
     }
 }
 
@@ -167,7 +172,7 @@ impl Device {
             Mode::ZeroCopy | Mode::Copy => &[Attachment::Native],
             Mode::Generic => &[Attachment::Generic],
         };
-        let program = Program::attach(name, ifindex, mac, options.others, attachments)?;
+        let program = Program::attach(name, ifindex, mac, &options.carries, attachments)?;
         let promiscuous = promiscuous(ifindex).map_err(system("making it promiscuous"))?;
         Ok(Self {
             name: name.into(),

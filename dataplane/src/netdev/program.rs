@@ -40,6 +40,35 @@ pub enum Others {
     ToEngine,
 }
 
+/// Which frames of a device the engine carries; all others are the kernel's.
+#[derive(Clone, Copy, Debug)]
+pub struct Carries {
+    /// Unicast frames for nobody that the program knows.
+    pub others: Others,
+    /// One bit a VLAN; bit 0 stands for untagged frames.
+    vlans: [u64; 64],
+}
+
+impl Carries {
+    /// Nothing yet.
+    pub const fn nothing(others: Others) -> Self {
+        Self { others, vlans: [0; 64] }
+    }
+
+    /// Untagged frames alone: an access port.
+    pub fn untagged(others: Others) -> Self {
+        let mut carries = Self::nothing(others);
+        carries.add_vlan(0);
+        carries
+    }
+
+    /// Frames of this VLAN too; 0 stands for untagged ones.
+    pub fn add_vlan(&mut self, vlan: u16) {
+        let vlan = usize::from(vlan & 0xfff);
+        self.vlans[vlan / 64] |= 1 << (vlan % 64);
+    }
+}
+
 /// The program, attached.
 #[derive(Debug)]
 pub struct Program {
@@ -66,7 +95,7 @@ impl Program {
         device: &str,
         ifindex: u32,
         own: Mac,
-        others: Others,
+        carries: &Carries,
         modes: &[Attachment],
     ) -> Result<Self, NetdevError> {
         let bpf = |what: &str, e: libbpf_rs::Error| NetdevError::Bpf {
@@ -78,7 +107,8 @@ impl Program {
         let mut open = PointsmanSkelBuilder::default().open(&mut storage).map_err(|e| bpf("open", e))?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.own.mac = own.0;
-            rodata.transit = u32::from(others == Others::ToEngine);
+            rodata.transit = u32::from(carries.others == Others::ToEngine);
+            rodata.vlans = carries.vlans;
         }
         let skeleton = open.load().map_err(|e| bpf("load", e))?;
         let handle = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(|e| bpf("keep a map", e));
