@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::Burst;
@@ -70,6 +70,8 @@ pub struct Counters {
     pub tx_frames: AtomicU64,
     /// Their bytes, without FCS.
     pub tx_bytes: AtomicU64,
+    /// Whether the peer was there when the worker last looked.
+    pub up: AtomicBool,
     /// Frames lost: those that came in here and went nowhere, and those that should have left here.
     pub drops: DropCounters,
 }

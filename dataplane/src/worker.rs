@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::forward::{Forward, Outputs};
-use crate::frame::Burst;
+use crate::frame::{BURST, Burst};
+use crate::handoff::{self, HandoffRx, HandoffTx};
 use crate::netdev::FullMarks;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
@@ -23,6 +24,8 @@ const TICK: Nanos = Nanos::from_millis(10);
 const REST_TICK: Nanos = Nanos::from_secs(1);
 /// How soon a sleeper looks again whether a guest that was marked full has room.
 const FULL_CHECK: Nanos = Nanos::from_micros(200);
+/// Chunks that can be under way from one worker to another: what a worker takes in while the other draws a long breath.
+const HANDOFF: usize = 2048;
 
 /// What a worker is given.
 #[derive(Clone, Debug)]
@@ -89,7 +92,24 @@ impl Doorbell {
 
 static ONE: u64 = 1;
 
-/// A guest's port, and where to tell that it is full so that its frames are not even received.
+/// Another worker: the way to it, the way from it, and how to wake it.
+struct Peer {
+    tx: HandoffTx,
+    rx: HandoffRx,
+    bell: Doorbell,
+}
+
+/// Where frames for a port go.
+#[derive(Clone, Copy)]
+enum Route {
+    Nowhere,
+    /// The slot of a queue that this worker owns.
+    Slot(usize),
+    /// Another worker owns the port.
+    Peer(usize),
+}
+
+/// A guest's port, and where to tell that it takes no frames, so that frames for it are not even received.
 pub struct FullWatch {
     /// The guest's port.
     pub port: PortId,
@@ -113,7 +133,8 @@ pub struct Worker {
     pool: Pool,
     slots: Vec<Slot>,
     /// Where frames for a port go, by [`PortId`].
-    output: Vec<Option<usize>>,
+    routes: Vec<Route>,
+    peers: Vec<Peer>,
     out: Outputs,
     forward: Box<dyn Forward>,
     sleep: Sleep,
@@ -135,11 +156,11 @@ impl Worker {
         ids: usize,
         forward: Box<dyn Forward>,
     ) -> io::Result<Self> {
-        let mut output = vec![None; ids];
+        let mut routes = vec![Route::Nowhere; ids];
         let mut counters: Vec<Arc<Counters>> = (0..ids).map(|_| Arc::default()).collect();
         for (index, (id, port)) in ports.iter().enumerate() {
-            if output[id.index()].is_none() {
-                output[id.index()] = Some(index);
+            if let Route::Nowhere = routes[id.index()] {
+                routes[id.index()] = Route::Slot(index);
                 counters[id.index()] = Arc::clone(port.counters());
             }
         }
@@ -150,7 +171,8 @@ impl Worker {
             config,
             pool,
             slots: ports.into_iter().map(|(id, port)| Slot { id, port, pushed: false }).collect(),
-            output,
+            routes,
+            peers: Vec::new(),
             out: Outputs::new(counters),
             forward,
             sleep,
@@ -171,7 +193,30 @@ impl Worker {
         Self::new(config, pool, ports, ids, forward)
     }
 
-    /// Marks these guests in XDP while they are full.
+    /// Opens the ways between two workers: each then reaches the ports that only the other owns. What was lost on the
+    /// way from `self` to `other` and back is counted in the counters returned, in this order.
+    pub fn link(&mut self, other: &mut Self) -> [Arc<Counters>; 2] {
+        let (there, arriving_there) = handoff::pair(HANDOFF, Arc::clone(self.pool.memory()));
+        let (back, arriving_back) = handoff::pair(HANDOFF, Arc::clone(other.pool.memory()));
+        let counters = [Arc::clone(there.counters()), Arc::clone(back.counters())];
+        self.reach(other);
+        other.reach(self);
+        self.peers.push(Peer { tx: there, rx: arriving_back, bell: other.doorbell() });
+        other.peers.push(Peer { tx: back, rx: arriving_there, bell: self.doorbell() });
+        counters
+    }
+
+    /// Routes frames for the ports of `other` to the peer that comes next.
+    fn reach(&mut self, other: &Self) {
+        let next = self.peers.len();
+        for (route, theirs) in self.routes.iter_mut().zip(&other.routes) {
+            if let (Route::Nowhere, Route::Slot(_)) = (*route, theirs) {
+                *route = Route::Peer(next);
+            }
+        }
+    }
+
+    /// Marks these guests in XDP while they are full or not there.
     pub fn watch_full(&mut self, guests: Vec<FullWatch>) {
         self.full = guests;
     }
@@ -239,6 +284,14 @@ impl Worker {
             self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
             self.push();
         }
+        for index in 0..self.peers.len() {
+            let Self { peers, pool, out, .. } = self;
+            let taken = peers[index].rx.receive(pool, BURST, |output, frame| out.send(output, frame));
+            if taken > 0 {
+                frames += taken as u64;
+                self.push();
+            }
+        }
         self.flush();
         frames
     }
@@ -246,13 +299,18 @@ impl Worker {
     /// Pushes what the forwarder staged.
     #[inline]
     fn push(&mut self) {
-        let Self { out, slots, output, pool, .. } = self;
-        out.drain(|port, burst| match output[port.index()] {
-            Some(index) => {
+        let Self { out, slots, routes, peers, pool, .. } = self;
+        out.drain(|port, burst| match routes[port.index()] {
+            Route::Slot(index) => {
                 slots[index].port.push(pool, burst);
                 slots[index].pushed = true;
             }
-            None => pool.free_all(burst.drain(..)),
+            Route::Peer(index) => {
+                for frame in burst.drain(..) {
+                    peers[index].tx.send(pool, frame, port);
+                }
+            }
+            Route::Nowhere => pool.free_all(burst.drain(..)),
         });
     }
 
@@ -265,9 +323,18 @@ impl Worker {
                 slot.pushed = false;
             }
         }
+        for peer in &mut self.peers {
+            if peer.tx.flush() {
+                peer.bell.ring();
+            }
+            if peer.tx.outstanding() > 0 {
+                peer.tx.reclaim(&mut self.pool);
+            }
+        }
         for watch in &mut self.full {
-            let Some(index) = self.output[watch.port.index()] else { continue };
-            let full = self.slots[index].port.is_full();
+            let Route::Slot(index) = self.routes[watch.port.index()] else { continue };
+            let port = &self.slots[index].port;
+            let full = port.is_full() || !port.is_up();
             if full != watch.marked {
                 watch.marked = full;
                 for (marks, station) in &watch.marks {
@@ -281,7 +348,9 @@ impl Worker {
     fn tick(&mut self, now: Nanos) {
         for slot in &mut self.slots {
             slot.port.tick(&mut self.pool, now);
-            self.out.set_up(slot.id, slot.port.is_up());
+            let up = slot.port.is_up();
+            self.out.set_up(slot.id, up);
+            slot.port.counters().up.store(up, Relaxed);
             // What is still unsent: a full transmit ring, a shaped port's queue.
             slot.pushed = true;
         }
@@ -303,8 +372,15 @@ impl Worker {
                 slot.pushed = true;
             }
         }
-        if self.full.iter().any(|watch| watch.marked) {
-            timeout = timeout.min(FULL_CHECK);
+        for watch in self.full.iter().filter(|watch| watch.marked) {
+            let Route::Slot(index) = self.routes[watch.port.index()] else { continue };
+            // A guest that is not there wakes us when it comes: only one that is full must be looked at.
+            if self.slots[index].port.is_up() {
+                timeout = timeout.min(FULL_CHECK);
+            }
+        }
+        for peer in &mut self.peers {
+            ready &= peer.rx.arm();
         }
         if ready {
             add(&self.counters.sleeps, 1);
@@ -312,6 +388,9 @@ impl Worker {
         }
         for slot in &mut self.slots {
             slot.port.disarm();
+        }
+        for peer in &mut self.peers {
+            peer.rx.disarm();
         }
     }
 }
