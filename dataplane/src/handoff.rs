@@ -1,1 +1,0 @@
-//! Bounded single-producer single-consumer rings that carry frames between workers.
