@@ -30,7 +30,6 @@ struct Entry {
     offset: u16,
     len: u16,
     output: PortId,
-    input: PortId,
     /// The next entry continues this frame.
     more: bool,
 }
@@ -58,11 +57,11 @@ pub struct HandoffTx {
 }
 
 impl HandoffTx {
-    /// Sends `frame`, which came in on `input`, towards `output`. It goes out with the next [`flush`](Self::flush).
+    /// Sends `frame` towards `output`. It goes out with the next [`flush`](Self::flush).
     ///
     /// False when there is no room: the frame has then been freed and counted as `handoff-full`.
     #[inline]
-    pub fn send(&mut self, pool: &mut Pool, frame: Frame, output: PortId, input: PortId) -> bool {
+    pub fn send(&mut self, pool: &mut Pool, frame: Frame, output: PortId) -> bool {
         let chunks = frame.chunks() as u32;
         if self.outstanding + chunks > self.forward.capacity() {
             self.reclaim(pool);
@@ -79,7 +78,7 @@ impl HandoffTx {
             let at = at as usize - base;
             let (chunk, offset) = ((at / CHUNK) as u32, (at % CHUNK) as u16);
             // There is room: asked for above.
-            self.forward.put(Entry { chunk, offset, len: len as u16, output, input, more: left > 0 });
+            self.forward.put(Entry { chunk, offset, len: len as u16, output, more: left > 0 });
         }
         self.outstanding += chunks;
         self.counters.sent(1, frame.len() as u64);
@@ -134,10 +133,10 @@ pub struct HandoffRx {
 }
 
 impl HandoffRx {
-    /// Takes up to `max` frames, copies each into `pool` and gives it to `each` with its output and its input port.
+    /// Takes up to `max` frames, copies each into `pool` and gives it to `each` with its output port.
     /// How many were taken; what found no room in `pool` is among them, dropped and counted as `pool-exhausted`.
     #[inline]
-    pub fn receive(&mut self, pool: &mut Pool, max: usize, mut each: impl FnMut(PortId, PortId, Frame)) -> usize {
+    pub fn receive(&mut self, pool: &mut Pool, max: usize, mut each: impl FnMut(PortId, Frame)) -> usize {
         if self.arriving.ready() == 0 {
             return 0;
         }
@@ -151,7 +150,7 @@ impl HandoffRx {
             if let Some(frame) = self.copy(pool, entry) {
                 frames += 1;
                 bytes += frame.len() as u64;
-                each(entry.output, entry.input, frame);
+                each(entry.output, frame);
             }
         }
         self.arriving.release();

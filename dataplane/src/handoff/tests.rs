@@ -3,7 +3,6 @@
 use super::*;
 
 const OUT: PortId = PortId(7);
-const IN: PortId = PortId(3);
 
 fn pools(chunks: usize, capacity: usize) -> (Pool, Pool, HandoffTx, HandoffRx) {
     let (left, right) = (Pool::new(chunks).unwrap(), Pool::new(chunks).unwrap());
@@ -24,13 +23,13 @@ mod plain {
         for len in [1, 14, 60, 1500, 1792, 1793, 9018, 65_553] {
             let data: Vec<u8> = (0..len).map(|i| (i * 31 + i / 97) as u8).collect();
             let frame = left.frame_from(&data).unwrap();
-            assert!(tx.send(&mut left, frame, OUT, IN));
-            assert_eq!(rx.receive(&mut right, 64, |_, _, _| unreachable!()), 0, "not flushed yet");
+            assert!(tx.send(&mut left, frame, OUT));
+            assert_eq!(rx.receive(&mut right, 64, |_, _| unreachable!()), 0, "not flushed yet");
             assert!(!tx.flush(), "nobody sleeps");
             let mut arrived = Vec::new();
-            assert_eq!(rx.receive(&mut right, 64, |output, input, frame| arrived.push((output, input, frame))), 1);
-            let (output, input, frame) = arrived.pop().unwrap();
-            assert_eq!((output, input), (OUT, IN));
+            assert_eq!(rx.receive(&mut right, 64, |output, frame| arrived.push((output, frame))), 1);
+            let (output, frame) = arrived.pop().unwrap();
+            assert_eq!(output, OUT);
             assert_eq!(right.to_vec(&frame), data);
             right.free(frame);
             tx.reclaim(&mut left);
@@ -44,20 +43,20 @@ mod plain {
         let before = left.available();
         for i in 0..6 {
             let frame = left.frame_from(&[i; 60]).unwrap();
-            assert_eq!(tx.send(&mut left, frame, OUT, IN), i < 4);
+            assert_eq!(tx.send(&mut left, frame, OUT), i < 4);
         }
         // One chunk short of what a jumbo frame needs: all of it or nothing.
         assert_eq!(tx.counters().drops.get(DropReason::HandoffFull), 2);
         assert_eq!(left.available(), before - 4);
         assert!(!tx.flush());
-        assert_eq!(rx.receive(&mut right, 2, |_, _, _| {}), 2);
+        assert_eq!(rx.receive(&mut right, 2, |_, _| {}), 2);
         let jumbo = left.frame_from(&[9; 5000]).unwrap();
-        assert!(!tx.send(&mut left, jumbo, OUT, IN));
-        assert_eq!(rx.receive(&mut right, 64, |_, _, _| {}), 2);
+        assert!(!tx.send(&mut left, jumbo, OUT));
+        assert_eq!(rx.receive(&mut right, 64, |_, _| {}), 2);
         let jumbo = left.frame_from(&[9; 5000]).unwrap();
-        assert!(tx.send(&mut left, jumbo, OUT, IN), "sending reclaims when it must");
+        assert!(tx.send(&mut left, jumbo, OUT), "sending reclaims when it must");
         assert!(!tx.flush());
-        assert_eq!(rx.receive(&mut right, 64, |_, _, frame| assert_eq!(frame.len(), 5000)), 1);
+        assert_eq!(rx.receive(&mut right, 64, |_, frame| assert_eq!(frame.len(), 5000)), 1);
         tx.reclaim(&mut left);
         assert_eq!((left.available(), tx.outstanding()), (before, 0));
     }
@@ -69,10 +68,10 @@ mod plain {
         let held: Vec<_> = std::iter::from_fn(|| right.alloc()).collect();
         for len in [60, 5000] {
             let frame = left.frame_from(&vec![1; len]).unwrap();
-            assert!(tx.send(&mut left, frame, OUT, IN));
+            assert!(tx.send(&mut left, frame, OUT));
         }
         assert!(!tx.flush());
-        assert_eq!(rx.receive(&mut right, 64, |_, _, _| unreachable!()), 2);
+        assert_eq!(rx.receive(&mut right, 64, |_, _| unreachable!()), 2);
         assert_eq!(rx.counters().drops.get(DropReason::PoolExhausted), 2);
         tx.reclaim(&mut left);
         assert_eq!(left.available(), before);
@@ -84,15 +83,15 @@ mod plain {
         let (mut left, mut right, mut tx, mut rx) = pools(64, 16);
         assert!(rx.arm());
         let frame = left.frame_from(&[1; 60]).unwrap();
-        assert!(tx.send(&mut left, frame, OUT, IN));
+        assert!(tx.send(&mut left, frame, OUT));
         assert!(tx.flush());
         let frame = left.frame_from(&[1; 60]).unwrap();
-        assert!(tx.send(&mut left, frame, OUT, IN));
+        assert!(tx.send(&mut left, frame, OUT));
         assert!(!tx.flush(), "it was rung for already");
         assert!(!tx.flush(), "and there is nothing new");
         rx.disarm();
         assert!(!rx.arm(), "frames are waiting");
-        assert_eq!(rx.receive(&mut right, 64, |_, _, _| {}), 2);
+        assert_eq!(rx.receive(&mut right, 64, |_, _| {}), 2);
         assert!(rx.arm());
     }
 
@@ -125,7 +124,7 @@ mod plain {
                 match step {
                     Step::Send(len) => {
                         let Some(frame) = left.frame_from(&vec![number as u8; len]) else { continue };
-                        if tx.send(&mut left, frame, OUT, IN) {
+                        if tx.send(&mut left, frame, OUT) {
                             under_way.push_back(vec![number as u8; len]);
                         }
                     }
@@ -135,7 +134,7 @@ mod plain {
                     }
                     Step::Receive(max) => {
                         let mut arrived = Vec::new();
-                        let taken = rx.receive(&mut right, max, |_, _, frame| arrived.push(frame));
+                        let taken = rx.receive(&mut right, max, |_, frame| arrived.push(frame));
                         prop_assert_eq!(taken, visible.min(max));
                         visible -= taken;
                         prop_assert_eq!(arrived.len(), taken);
@@ -164,7 +163,7 @@ mod plain {
                 let mut data = [0; 60];
                 data[..8].copy_from_slice(&number.to_le_bytes());
                 let frame = left.frame_from(&data).unwrap();
-                tx.send(&mut left, frame, OUT, IN);
+                tx.send(&mut left, frame, OUT);
                 if number % 32 == 31 {
                     let _ = tx.flush();
                     std::thread::yield_now();
@@ -181,7 +180,7 @@ mod plain {
         let (mut last, mut arrived) = (None, 0);
         while !sender.is_finished() {
             let mut frames = Vec::new();
-            arrived += rx.receive(&mut right, 64, |_, _, frame| frames.push(frame)) as u64;
+            arrived += rx.receive(&mut right, 64, |_, frame| frames.push(frame)) as u64;
             for frame in frames {
                 let number = u64::from_le_bytes(right.head(&frame)[..8].try_into().unwrap());
                 assert!(last < Some(number), "{number} after {last:?}");
@@ -213,7 +212,7 @@ mod loom_tests {
                 for number in 1..=3u8 {
                     loop {
                         let frame = left.frame_from(&[number; 60]).expect("the ring is smaller than the pool");
-                        let sent = tx.send(&mut left, frame, OUT, IN);
+                        let sent = tx.send(&mut left, frame, OUT);
                         let _ = tx.flush();
                         if sent {
                             break;
@@ -231,7 +230,7 @@ mod loom_tests {
             let mut next = 1u8;
             while next <= 3 {
                 let mut arrived = Vec::new();
-                if rx.receive(&mut right, 64, |_, _, frame| arrived.push(frame)) == 0 {
+                if rx.receive(&mut right, 64, |_, frame| arrived.push(frame)) == 0 {
                     thread::yield_now();
                 }
                 for frame in arrived {
