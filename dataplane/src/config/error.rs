@@ -12,15 +12,27 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
+/// Where the lines of a text begin.
+pub(super) struct Lines<'t> {
+    text: &'t [u8],
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn of(text: &'t str) -> Self {
+        let text = text.as_bytes();
+        let after_newline = text.iter().enumerate().filter(|&(_, &b)| b == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(after_newline).collect() }
+    }
+
     /// The place of the byte at `offset`, or of the end if the text is shorter.
-    pub fn of(text: &str, offset: usize) -> Self {
-        let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-        let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|&start| start <= offset);
+        let before = &self.text[self.starts[line - 1]..offset];
         // Bytes that continue a character of UTF-8 are 0b10xx_xxxx.
-        let column = before[line_start..].iter().filter(|&&b| b & 0xc0 != 0x80).count() + 1;
-        Self { line: line as u32, column: column as u32 }
+        let column = before.iter().filter(|&&b| b & 0xc0 != 0x80).count() + 1;
+        Place { line: line as u32, column: column as u32 }
     }
 }
 
@@ -81,7 +93,7 @@ mod tests {
     fn places_count_lines_and_characters() {
         let text = "a\nbü = 1\n";
         for (offset, line, column) in [(0, 1, 1), (1, 1, 2), (2, 2, 1), (5, 2, 3), (10, 3, 1), (99, 3, 1)] {
-            assert_eq!(Place::of(text, offset), Place { line, column }, "byte {offset}");
+            assert_eq!(Lines::of(text).place(offset), Place { line, column }, "byte {offset}");
         }
     }
 }

@@ -8,11 +8,21 @@
 //! It must never panic, whatever the text: `tests/fuzz` holds it to that.
 
 mod error;
+mod kind;
+mod machine;
+mod mistakes;
+mod port;
 mod quantity;
+mod read;
+mod section;
+mod spelling;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use machine::usable_cores;
 pub use quantity::{Bits, VlanId};
 
 use crate::netdev::Mode;

@@ -1,0 +1,222 @@
+//! From text to [`Config`]: the file's sections in order, each mistake noted, reading on after each.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::mistakes::{Claims, Mistakes, one_line, quoted};
+use super::port::PortReader;
+use super::quantity::parse_span;
+use super::section::{Found, Section};
+use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, WorkerSpec};
+use crate::units::Nanos;
+
+/// The largest file that is read: a configuration of thousands of guests is a tenth of it.
+const MAX_FILE: u64 = 16 << 20;
+/// Longest path of a unix socket (unix(7): 108 bytes with the NUL).
+const MAX_SOCKET_PATH: usize = 107;
+const DEFAULT_WORKER: (usize, Nanos) = (32_768, Nanos::from_micros(50));
+const DEFAULT_DOMAIN: (Nanos, usize) = (Nanos::from_secs(300), 4_096);
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It cannot be read, or every mistake that is in it.
+    pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        let unreadable = |wrong: String, remedy| ConfigErrors::unreadable(file, wrong, remedy);
+        let size = std::fs::metadata(file)
+            .map_err(|e| unreadable(format!("cannot be read: {e}"), "give the path of a TOML file"))?;
+        if !size.is_file() && size.len() > 0 {
+            return Err(unreadable("is not a file".into(), "give the path of a TOML file"));
+        }
+        if size.len() > MAX_FILE {
+            return Err(unreadable(format!("has {} bytes", size.len()), "keep it below 16 MiB"));
+        }
+        let bytes = std::fs::read(file)
+            .map_err(|e| unreadable(format!("cannot be read: {e}"), "give the path of a TOML file"))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| unreadable(format!("is not UTF-8: {}", e.utf8_error()), "save it as UTF-8 text"))?;
+        Self::parse(&text, file)
+    }
+
+    /// Reads a configuration from its text; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// Every mistake that is in it.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
+        let mut mistakes = Mistakes::new(text, file);
+        let (root, syntax) = DeTable::parse_recoverable(text);
+        for error in &syntax {
+            mistakes.add_syntax(error.span().map_or(text.len(), |span| span.start), error.message());
+        }
+        let config = read_root(&mut mistakes, root.get_ref(), file);
+        match mistakes.finish() {
+            None => Ok(config),
+            Some(errors) => Err(errors),
+        }
+    }
+}
+
+fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> Config {
+    let mut root = Section::new("configuration".into(), 0, table);
+    let mut claims = Claims::default();
+    let control = root.string(mistakes, "control");
+    let control = control.and_then(|path| socket_path(mistakes, &root.thing, "control", path));
+    if let Some(Found { value, at }) = &control {
+        let socket = ("socket path", value.to_string_lossy());
+        claims.claim(mistakes, (socket.0, &socket.1), *at, &root.thing, "");
+    }
+    let workers = read_workers(mistakes, &mut root, &mut claims);
+    let domains = read_domains(mistakes, &mut root, &mut claims);
+    let mut reader = PortReader::new(&domains, workers.len(), claims);
+    let mut ports = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "port", "port").into_iter().enumerate() {
+        let section = Section::new(format!("[[port]] {}", n + 1), at, table);
+        ports.extend(reader.read(mistakes, section, None));
+    }
+    let mut guests = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "guest", "guest").into_iter().enumerate() {
+        let mut section = Section::new(format!("[[guest]] {}", n + 1), at, table);
+        let name = read_name(mistakes, &mut section, &mut reader.claims, "guest");
+        let name = name.unwrap_or_else(|| format!("guest {}", n + 1));
+        let tables = section.sections(mistakes, "port", "guest.port");
+        if tables.is_empty() && !section.has("port") {
+            let remedy = "add a [[guest.port]] section below it";
+            mistakes.add_missing(at, &section.thing, "it has no port", remedy);
+        }
+        for (n, (at, table)) in tables.into_iter().enumerate() {
+            let default_name = format!("{name}.{n}");
+            let thing = format!("port {}", one_line(&default_name));
+            ports.extend(reader.read(mistakes, Section::new(thing, at, table), Some((guests.len(), default_name))));
+        }
+        section.finish(mistakes, |_| Some("a guest has a name and [[guest.port]] sections".into()));
+        guests.push(GuestSpec { name, place: mistakes.place(at) });
+    }
+    if !root.has("port") && !root.has("guest") {
+        let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers";
+        mistakes.add_missing(0, &root.thing, "it has no port", remedy);
+    }
+    root.finish(mistakes, |_| None);
+    let control = control.map_or_else(|| DEFAULT_CONTROL.into(), |found| found.value);
+    Config { file: file.to_owned(), control, workers, domains, guests, ports }
+}
+
+fn read_workers(mistakes: &mut Mistakes<'_>, root: &mut Section<'_, '_>, claims: &mut Claims) -> Vec<WorkerSpec> {
+    let mut workers = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "worker", "worker").into_iter().enumerate() {
+        let mut section = Section::new(format!("worker {n}"), at, table);
+        let core = section.integer(mistakes, "core", 0..=1023);
+        if let Some(Found { value, at }) = core {
+            let remedy = "pin each worker to a core of its own";
+            claims.claim(mistakes, ("core", &value.to_string()), at, &section.thing, remedy);
+        }
+        let chunks = section.integer(mistakes, "chunks", 1_024..=4_194_304);
+        let spin = span(mistakes, &mut section, "spin", Nanos(0)..=Nanos::from_secs(1), "50us");
+        section.finish(mistakes, |_| None);
+        workers.push(WorkerSpec {
+            core: core.map(|found| found.value as usize),
+            chunks: chunks.map_or(DEFAULT_WORKER.0, |found| found.value as usize),
+            spin: spin.unwrap_or(DEFAULT_WORKER.1),
+            place: mistakes.place(at),
+        });
+    }
+    if workers.is_empty() {
+        let (chunks, spin) = DEFAULT_WORKER;
+        workers.push(WorkerSpec { core: None, chunks, spin, place: mistakes.place(0) });
+    }
+    workers
+}
+
+fn read_domains(mistakes: &mut Mistakes<'_>, root: &mut Section<'_, '_>, claims: &mut Claims) -> Vec<DomainSpec> {
+    let mut domains = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "domain", "domain").into_iter().enumerate() {
+        let mut section = Section::new(format!("[[domain]] {}", n + 1), at, table);
+        let name = read_name(mistakes, &mut section, claims, "domain");
+        // 802.1Q-2018, table 8-8: ageing time from 10 s to 1,000,000 s; shorter ones serve tests.
+        let age = span(mistakes, &mut section, "age", Nanos::from_secs(1)..=Nanos::from_secs(1_000_000), "300s");
+        let max_learned = section.integer(mistakes, "max_learned", 1..=1_048_576);
+        section.finish(mistakes, |key| {
+            (key == "ports" || key == "vlan" || key == "vlans")
+                .then(|| "a port says which domains it is in: domain = NAME, vlans = { 10 = NAME }".into())
+        });
+        domains.push(DomainSpec {
+            name: name.unwrap_or_default(),
+            age: age.unwrap_or(DEFAULT_DOMAIN.0),
+            max_learned: max_learned.map_or(DEFAULT_DOMAIN.1, |found| found.value as usize),
+            place: mistakes.place(at),
+        });
+    }
+    domains
+}
+
+/// The section's name, which must be there, and which messages call the section by from then on.
+fn read_name(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'_, '_>,
+    claims: &mut Claims,
+    what: &'static str,
+) -> Option<String> {
+    section.require(mistakes, "name", &format!("give the {what} a name = \"...\" of its own"));
+    claim_name(mistakes, section, claims, what)
+}
+
+/// As [`read_name`], where the section can do without.
+pub(super) fn claim_name(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'_, '_>,
+    claims: &mut Claims,
+    what: &'static str,
+) -> Option<String> {
+    let shape = ("a name", "use 1 to 64 letters, digits and . _ - : and begin with a letter or digit");
+    let accept = |text: &str| is_name(text).then(|| text.to_owned());
+    let Found { value: name, at } = section.parsed(mistakes, "name", shape, accept)?;
+    section.thing = format!("{what} {name}");
+    claims.claim(mistakes, (what, &name), at, &section.thing, &format!("give each {what} a name of its own"));
+    Some(name)
+}
+
+/// Names stand in tables and JSON, in names of threads, and on command lines.
+fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
+}
+
+/// A span of time in quotes, within a range.
+fn span(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<Nanos>,
+    example: &str,
+) -> Option<Nanos> {
+    let how = format!("write a number with its unit (ns, us, ms, s, min, h), like {example:?}");
+    let Found { value, at } = section.parsed(mistakes, key, ("a time", &how), parse_span)?;
+    if range.contains(&value) {
+        return Some(value);
+    }
+    let seconds = |n: &Nanos| n.0 / 1_000_000_000;
+    let remedy = format!("give {}s to {}s", seconds(range.start()), seconds(range.end()));
+    mistakes.add(at, &section.thing, format!("{key} is out of range"), remedy);
+    None
+}
+
+/// A path that a unix socket can have.
+pub(super) fn socket_path(
+    mistakes: &mut Mistakes<'_>,
+    thing: &str,
+    key: &str,
+    Found { value, at }: Found<&str>,
+) -> Option<Found<PathBuf>> {
+    let remedy = if value.is_empty() || value.contains('\0') {
+        mistakes.add(at, thing, format!("{key} = {} is not a path", quoted(value)), "give a path");
+        return None;
+    } else if value.len() > MAX_SOCKET_PATH {
+        format!("a socket's path has at most {MAX_SOCKET_PATH}: choose a shorter one, such as /run/pointsman/NAME.sock")
+    } else {
+        return Some(Found { value: value.into(), at });
+    };
+    mistakes.add(at, thing, format!("{key} = {} has {} bytes", quoted(value), value.len()), remedy);
+    None
+}
