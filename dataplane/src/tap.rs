@@ -1,1 +1,0 @@
-//! A tap device as a port.

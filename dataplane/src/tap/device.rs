@@ -1,0 +1,263 @@
+//! Opening a tap device, here or in another network namespace, and asking the kernel about it. Control side only.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::header::HEADER;
+use crate::units::Mac;
+
+/// What a tap port is to be.
+#[derive(Clone, Debug, Default)]
+pub struct TapOptions {
+    /// Name of the device. One that exists must be a tap that nobody has open; otherwise it is made, and goes when the
+    /// port does.
+    pub device: String,
+    /// Namespace of the device: a name as `ip netns` has them, or a path such as `/proc/PID/ns/net`. None: our own.
+    pub netns: Option<PathBuf>,
+    /// MTU to set on the device; none: leave it.
+    pub mtu: Option<u32>,
+    /// Address to give the device, which is the address of whoever lives behind it; none: leave it.
+    pub mac: Option<Mac>,
+}
+
+/// Why a tap device cannot be a port.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// Not a name the kernel takes.
+    #[error("tap {device:?}: not a device name; write 1 to 15 characters without space, '/', ':' or '%'")]
+    Name {
+        /// The device.
+        device: String,
+    },
+    /// No `/dev/net/tun`, or no right to it.
+    #[error(
+        "tap {device}: cannot open /dev/net/tun: {reason}; `modprobe tun` loads the driver, and a container must be given the device"
+    )]
+    NoTun {
+        /// The device.
+        device: String,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// Not root.
+    #[error(
+        "tap {device}: no privilege to make or open it; run as root or with CAP_NET_ADMIN, or let root make it: `ip tuntap add {device} mode tap user NAME`"
+    )]
+    Privilege {
+        /// The device.
+        device: String,
+    },
+    /// Something else has the name.
+    #[error(
+        "tap {device}: a device of that name exists and is not a tap (or one of several queues); choose another name"
+    )]
+    NotTap {
+        /// The device.
+        device: String,
+    },
+    /// Someone has it open.
+    #[error("tap {device}: another process has it open; stop that process or choose another name")]
+    Busy {
+        /// The device.
+        device: String,
+    },
+    /// The namespace is not there, or may not be entered.
+    #[error(
+        "tap {device}: cannot enter network namespace {netns}: {reason}; `ip netns list` shows those there are, `ip netns add NAME` makes one, and entering takes root"
+    )]
+    Netns {
+        /// The device.
+        device: String,
+        /// The namespace.
+        netns: String,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// A setting was refused.
+    #[error("tap {device}: cannot {what}: {reason}")]
+    Setting {
+        /// The device.
+        device: String,
+        /// Which.
+        what: String,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+}
+
+/// An open tap device and a socket in its namespace.
+#[derive(Debug)]
+pub struct Device {
+    pub file: OwnedFd,
+    pub mtu: u32,
+    socket: OwnedFd,
+    name: String,
+}
+
+/// Frames that the kernel holds for us: what arrives within a millisecond or two.
+const QUEUE_LEN: libc::c_int = 2048;
+
+impl Device {
+    /// Opens the device in its namespace and sets it up. A thread of its own does that when the namespace is not ours,
+    /// so that no other thread ever finds itself there.
+    pub fn open(options: &TapOptions) -> Result<Self, TapError> {
+        let device = &options.device;
+        check_name(device)?;
+        let Some(netns) = &options.netns else { return Self::open_here(options) };
+        let opened = std::thread::scope(|scope| {
+            let entered = std::thread::Builder::new().name("tap-netns".to_owned()).spawn_scoped(scope, || {
+                enter(netns).map_err(|reason| TapError::Netns {
+                    device: device.clone(),
+                    netns: netns.display().to_string(),
+                    reason,
+                })?;
+                Self::open_here(options)
+            });
+            entered.map(|thread| thread.join())
+        });
+        match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(setting(device, "set it up")(io::Error::other("the thread that did so died"))),
+            Err(reason) => Err(setting(device, "start a thread to set it up")(reason)),
+        }
+    }
+
+    fn open_here(options: &TapOptions) -> Result<Self, TapError> {
+        let device = &options.device;
+        // SAFETY: the path is a NUL-terminated literal; the result is checked.
+        let fd = unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC) };
+        let file = owned(fd).map_err(|reason| TapError::NoTun { device: device.clone(), reason })?;
+        let mut request = request(device);
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        ioctl(&file, libc::TUNSETIFF, &mut request).map_err(|reason| attach_error(device, reason))?;
+        let mut header = HEADER as libc::c_int;
+        ioctl(&file, libc::TUNSETVNETHDRSZ, &mut header).map_err(setting(device, "set the header size"))?;
+        // No offloads: frames come whole and with their checksums, as from a cable.
+        // SAFETY: this request takes its argument as a value.
+        match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, 0) } {
+            0 => {}
+            _ => return Err(setting(device, "turn offloads off")(io::Error::last_os_error())),
+        }
+        // SAFETY: no pointers; the result is checked.
+        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        let socket = owned(fd).map_err(setting(device, "open a socket to set it up"))?;
+        let mut opened = Self { file, mtu: 0, socket, name: device.clone() };
+        opened.set_up(options)?;
+        Ok(opened)
+    }
+
+    fn set_up(&mut self, options: &TapOptions) -> Result<(), TapError> {
+        let device = &options.device;
+        if let Some(mac) = options.mac {
+            let mut request = request(device);
+            let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+            for (to, from) in address.sa_data.iter_mut().zip(mac.0) {
+                *to = from as libc::c_char;
+            }
+            request.ifr_ifru.ifru_hwaddr = address;
+            ioctl(&self.socket, libc::SIOCSIFHWADDR, &mut request)
+                .map_err(setting(device, &format!("give it the address {mac}")))?;
+        }
+        if let Some(mtu) = options.mtu {
+            let mut request = request(device);
+            request.ifr_ifru.ifru_mtu = libc::c_int::try_from(mtu).unwrap_or(libc::c_int::MAX);
+            ioctl(&self.socket, libc::SIOCSIFMTU, &mut request)
+                .map_err(setting(device, &format!("set its MTU to {mtu} (68 to 65521)")))?;
+        }
+        let mut long = request(device);
+        long.ifr_ifru.ifru_metric = QUEUE_LEN;
+        // A shorter queue loses more in a burst, and is no reason to fail.
+        let _ = ioctl(&self.socket, libc::SIOCSIFTXQLEN, &mut long);
+
+        let mut flags = request(device);
+        let up = "bring it up";
+        ioctl(&self.socket, libc::SIOCGIFFLAGS, &mut flags).map_err(setting(device, up))?;
+        // SAFETY: the kernel has just written this member.
+        let now = unsafe { flags.ifr_ifru.ifru_flags };
+        flags.ifr_ifru.ifru_flags = now | libc::IFF_UP as libc::c_short;
+        ioctl(&self.socket, libc::SIOCSIFFLAGS, &mut flags).map_err(setting(device, up))?;
+
+        let mut mtu = request(device);
+        ioctl(&self.socket, libc::SIOCGIFMTU, &mut mtu).map_err(setting(device, "read its MTU"))?;
+        // SAFETY: the kernel has just written this member.
+        self.mtu = u32::try_from(unsafe { mtu.ifr_ifru.ifru_mtu }).unwrap_or(1500);
+        Ok(())
+    }
+
+    /// Whether the device is up. One that is no longer in its namespace, or renamed, is taken for up: what is written to
+    /// it tells otherwise.
+    pub fn is_up(&self) -> bool {
+        let mut flags = request(&self.name);
+        if ioctl(&self.socket, libc::SIOCGIFFLAGS, &mut flags).is_err() {
+            return true;
+        }
+        // SAFETY: the kernel has just written this member.
+        let flags = unsafe { flags.ifr_ifru.ifru_flags };
+        flags & libc::IFF_UP as libc::c_short != 0
+    }
+}
+
+/// What the kernel takes for a name (`dev_valid_name`), less the '%' that makes it a pattern.
+fn check_name(device: &str) -> Result<(), TapError> {
+    let fits = (1..libc::IFNAMSIZ).contains(&device.len());
+    let bad = device.bytes().any(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b':' | b'%' | 0));
+    if !fits || bad || device == "." || device == ".." {
+        return Err(TapError::Name { device: device.to_owned() });
+    }
+    Ok(())
+}
+
+fn attach_error(device: &str, reason: io::Error) -> TapError {
+    let device = device.to_owned();
+    match reason.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => TapError::Privilege { device },
+        Some(libc::EINVAL) => TapError::NotTap { device },
+        Some(libc::EBUSY) => TapError::Busy { device },
+        _ => TapError::Setting { device, what: "make or open it".to_owned(), reason },
+    }
+}
+
+fn setting(device: &str, what: &str) -> impl FnOnce(io::Error) -> TapError {
+    let (device, what) = (device.to_owned(), what.to_owned());
+    move |reason| TapError::Setting { device, what, reason }
+}
+
+/// Moves the calling thread into a namespace.
+fn enter(netns: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(match netns.components().count() {
+        1 if netns.is_relative() => Path::new("/run/netns").join(netns),
+        _ => netns.to_owned(),
+    })?;
+    // SAFETY: no pointers; only the calling thread is moved.
+    match unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn request(device: &str) -> libc::ifreq {
+    // SAFETY: all zero is a valid `ifreq`: integers, and a union of such.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays NUL.
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(device.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request
+}
+
+fn ioctl<T>(fd: &OwnedFd, number: libc::Ioctl, argument: &mut T) -> io::Result<()> {
+    // SAFETY: every caller passes the number of a request that reads or writes exactly one `T`.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), number, std::ptr::from_mut(argument)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
