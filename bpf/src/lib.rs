@@ -5,3 +5,9 @@
 pub mod pointsman {
     include!(concat!(env!("OUT_DIR"), "/pointsman.skel.rs"));
 }
+
+/// `traffic.bpf.c`: the benchmark's generator and sink, and the program of its in-kernel peer.
+#[allow(missing_docs, clippy::all)]
+pub mod traffic {
+    include!(concat!(env!("OUT_DIR"), "/traffic.skel.rs"));
+}

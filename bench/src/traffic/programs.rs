@@ -1,0 +1,182 @@
+//! The traffic programs, loaded, and what can be done with them: run the generator, attach the sink, read the counts.
+
+use std::ffi::c_void;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::libbpf_sys;
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use pointsman_bpf::traffic::TrafficSkelBuilder;
+
+use super::flow::{Flow, MAX_FLOWS};
+use crate::testbed::Namespace;
+
+/// Frames that the kernel takes from its pool in one go; the generator's jitter is the time they take.
+const BATCH: u32 = 64;
+
+/// The programs and their maps.
+#[derive(Debug)]
+pub struct Programs {
+    generate: OwnedFd,
+    sink: OwnedFd,
+    redirect: OwnedFd,
+    pace: MapHandle,
+    flows: MapHandle,
+    arrived: MapHandle,
+    output: MapHandle,
+}
+
+/// An XDP program on a device, for as long as this lives.
+#[derive(Debug)]
+pub struct Attached(OwnedFd);
+
+/// The sink on a device: it counts and drops the generator's frames and passes all others.
+pub type Sink = Attached;
+
+/// What the sink has counted of frames that count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Frames of each flow.
+    pub frames: Vec<u64>,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Frames that arrived with another time to live than the path under test gives them.
+    pub strays: u64,
+}
+
+impl Programs {
+    /// Loads them. `ttl` is what the sink expects: 64 behind a bridge, 63 behind a router.
+    pub fn load(ttl: u8) -> Result<Self> {
+        let mut storage = MaybeUninit::uninit();
+        let mut open = TrafficSkelBuilder::default().open(&mut storage).context("the traffic programs")?;
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.expected_ttl = ttl;
+        }
+        let skeleton = open.load().context("the traffic programs: the kernel did not take them")?;
+        Ok(Self {
+            generate: skeleton.progs.generate.as_fd().try_clone_to_owned()?,
+            sink: skeleton.progs.sink.as_fd().try_clone_to_owned()?,
+            redirect: skeleton.progs.redirect.as_fd().try_clone_to_owned()?,
+            pace: MapHandle::try_from(&skeleton.maps.pace)?,
+            flows: MapHandle::try_from(&skeleton.maps.flows)?,
+            arrived: MapHandle::try_from(&skeleton.maps.arrived)?,
+            output: MapHandle::try_from(&skeleton.maps.output)?,
+        })
+    }
+
+    /// Attaches the sink to a device of a namespace.
+    pub fn attach_sink(&self, namespace: &Namespace, device: &str) -> Result<Sink> {
+        attach(&self.sink, namespace, device)
+    }
+
+    /// Redirects all that arrives at `from` to `to`, inside the kernel.
+    pub fn attach_redirect(&self, namespace: &Namespace, from: &str, to: &str) -> Result<Attached> {
+        let index = namespace.ifindex(to)?;
+        // A device map takes the index in the caller's namespace.
+        namespace.within(|| Ok(self.output.update(&0_u32.to_ne_bytes(), &index.to_ne_bytes(), MapFlags::ANY)?))?;
+        attach(&self.redirect, namespace, from)
+    }
+
+    /// Gives the generator its orders, from [`super::Pace::orders`], and its flows. Nothing moves yet.
+    pub fn prepare(&self, orders: &[u8], flows: &[Flow], length: usize) -> Result<()> {
+        if flows.is_empty() || flows.len() > MAX_FLOWS {
+            return Err(anyhow!("{} flows: the generator sends 1 to {MAX_FLOWS}", flows.len()));
+        }
+        for (i, flow) in flows.iter().enumerate() {
+            let mut value = flow.headers(i, length).to_vec();
+            value.extend([0; 16]);
+            self.flows.update(&(i as u32).to_ne_bytes(), &value, MapFlags::ANY)?;
+        }
+        self.pace.update(&0_u32.to_ne_bytes(), orders, MapFlags::ANY)?;
+        Ok(())
+    }
+
+    /// Runs the generator on the calling thread, whose namespace holds the device, until a signal comes.
+    pub fn generate(&self, length: usize) -> io::Result<()> {
+        let frame = vec![0_u8; length];
+        // SAFETY: the options structure is plain integers and pointers; zero means "not given" throughout.
+        let mut options: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
+        options.sz = size_of::<libbpf_sys::bpf_test_run_opts>() as _;
+        options.data_in = frame.as_ptr().cast::<c_void>();
+        options.data_size_in = length as u32;
+        options.repeat = i32::MAX;
+        options.flags = libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES;
+        options.batch_size = BATCH;
+        // SAFETY: an open program; the options point to memory that outlives the call.
+        let done = unsafe { libbpf_sys::bpf_prog_test_run_opts(self.generate.as_raw_fd(), &raw mut options) };
+        if done < 0 { Err(io::Error::from_raw_os_error(-done)) } else { Ok(()) }
+    }
+
+    /// How many frames of each flow the generator has sent that count.
+    pub fn counted(&self, flows: usize) -> Result<Vec<u64>> {
+        (0..flows as u32)
+            .map(|i| {
+                let value = self.flows.lookup(&i.to_ne_bytes(), MapFlags::ANY)?.context("a flow's counters")?;
+                word(&value, 7).context("a flow's counters")
+            })
+            .collect()
+    }
+
+    /// How many frames that were due, and would have counted, the generator was too late to send.
+    pub fn missed(&self) -> Result<u64> {
+        let value = self.pace.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY)?.context("the generator's orders")?;
+        word(&value, 8).context("the generator's orders")
+    }
+
+    /// What the sink has counted since it was loaded.
+    pub fn arrived(&self, flows: usize) -> Result<Arrived> {
+        let mut total = Arrived { frames: Vec::with_capacity(flows), bytes: 0, strays: 0 };
+        for i in 0..flows as u32 {
+            let (frames, bytes) = self.tally(2 * i + 1)?;
+            total.frames.push(frames);
+            total.bytes += bytes;
+        }
+        total.strays = self.tally(2 * MAX_FLOWS as u32)?.0;
+        Ok(total)
+    }
+
+    /// Frames of each flow that reached the sink and do not count.
+    pub fn arrived_uncounted(&self, flows: usize) -> Result<Vec<u64>> {
+        (0..flows as u32).map(|i| Ok(self.tally(2 * i)?.0)).collect()
+    }
+
+    fn tally(&self, index: u32) -> Result<(u64, u64)> {
+        let per_cpu = self.arrived.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+        let sum = |i| per_cpu.iter().filter_map(|value| word(value, i)).sum();
+        Ok((sum(0), sum(1)))
+    }
+}
+
+fn word(bytes: &[u8], index: usize) -> Option<u64> {
+    bytes.get(8 * index..8 * index + 8)?.try_into().ok().map(u64::from_ne_bytes)
+}
+
+fn attach(program: &OwnedFd, namespace: &Namespace, device: &str) -> Result<Attached> {
+    let index = namespace.ifindex(device)?;
+    let fd = namespace.within(|| {
+        // SAFETY: the options structure is plain integers; zero means "not given" throughout.
+        let mut options: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
+        options.sz = size_of::<libbpf_sys::bpf_link_create_opts>() as _;
+        options.flags = libbpf_sys::XDP_FLAGS_DRV_MODE;
+        // SAFETY: an open program, and options of the size they tell.
+        let fd = unsafe {
+            libbpf_sys::bpf_link_create(program.as_raw_fd(), index as i32, libbpf_sys::BPF_XDP, &raw const options)
+        };
+        if fd < 0 {
+            let error = io::Error::from_raw_os_error(-fd);
+            return Err(error).with_context(|| format!("{device}: attaching a traffic program"));
+        }
+        // SAFETY: the kernel just gave us this descriptor.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    })?;
+    Ok(Attached(fd))
+}
+
+impl AsFd for Attached {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

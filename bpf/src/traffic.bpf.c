@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The benchmark's traffic: a generator, a sink, and the programs of the in-kernel peers.
+//
+// The generator is run by BPF_PROG_RUN on live frames: the kernel hands it one page after another, and each call decides
+// whether a frame is due. If so the frame's headers are written, all of them (the kernel recycles the pages as the last
+// receiver left them, so a time to live that a router decremented stays decremented), and the frame goes to a device; if
+// not, the page goes back and the next call looks at the clock again. The pace is therefore kept here, frame by frame,
+// and not by the process that started the run, which would be two system calls and a pool of pages too slow.
+//
+// The frames that a trial counts carry another source port than those sent before and after it. Loss is then exact,
+// however long a frame stands in somebody's queue.
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+// As in bench/src/traffic/.
+#define MAX_FLOWS 64
+#define HEADERS 42 /* Ethernet, IPv4 without options, UDP */
+#define PORT_UNCOUNTED 7000
+#define PORT_COUNTED 7001
+#define PORT_FLOW_0 9000
+
+#define BE16(x) ((__u16)((((x) & 0xff) << 8) | (((x) >> 8) & 0xff)))
+
+// One run of the generator. Times are nanoseconds since `start`, those named _q16 with 16 binary places.
+struct pace {
+	__u64 start;	   // CLOCK_MONOTONIC, ns
+	__u64 step_q16;	   // between two frames
+	__u64 lag_q16;	   // a generator that is later than this lets the missed frames go
+	__u64 from_q16;	   // frames due from here on are counted ...
+	__u64 to_q16;	   // ... up to here
+	__u64 end_q16;	   // none is due from here on
+	__u64 due_q16;	   // the next frame
+	__u64 now_q16;	   // the clock as last read
+	__u64 missed;	   // frames let go between from and to
+	__u32 flows;
+	__u32 ifindex;
+	__u32 slot;	   // the next frame's place in its round; a round is one frame of every flow
+	__u32 turn;	   // with which flow the round began
+};
+
+struct flow {
+	__u64 headers[6];  // the first HEADERS bytes of the frame, then nothing
+	__u64 sent;
+	__u64 counted;	   // of them: those that carry the port PORT_COUNTED
+};
+
+struct tally {
+	__u64 frames;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pace);
+} pace SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+// What arrived: entry 2 * flow for uncounted frames, 2 * flow + 1 for counted ones; the last entry for counted frames
+// that are not as a router (or a bridge) must have left them.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * MAX_FLOWS + 1);
+	__type(key, __u32);
+	__type(value, struct tally);
+} arrived SEC(".maps");
+
+// Entry 0: where the `redirect` program sends everything.
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} output SEC(".maps");
+
+// Set before load: the time to live of a frame that took the path it should have taken.
+const volatile __u8 expected_ttl = 64;
+
+SEC("xdp")
+int generate(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	__u8 *end = (void *)(long)ctx->data_end;
+	const __u32 zero = 0;
+	struct pace *p = bpf_map_lookup_elem(&pace, &zero);
+	struct flow *f;
+	__u16 port = BE16(PORT_UNCOUNTED);
+	__u32 index;
+	__u64 due;
+
+	if (!p || data + HEADERS > end)
+		return XDP_DROP;
+	if (p->due_q16 > p->now_q16) {
+		__u64 now = bpf_ktime_get_ns();
+
+		if (now < p->start)
+			return XDP_DROP;
+		p->now_q16 = (now - p->start) << 16;
+		if (p->due_q16 > p->now_q16)
+			return XDP_DROP;
+		if (p->now_q16 - p->due_q16 > p->lag_q16) {
+			__u64 late = p->now_q16 - p->lag_q16;
+
+			if (late > p->from_q16 && p->due_q16 < p->to_q16)
+				p->missed += (late - p->due_q16) / p->step_q16;
+			p->due_q16 = late;
+		}
+	}
+	due = p->due_q16;
+	if (due >= p->end_q16)
+		return XDP_DROP;
+	p->due_q16 = due + p->step_q16;
+
+	// One frame of every flow a round, but each round begins with another one: senders that do not know of each other
+	// are in no fixed order, and in a fixed order a full queue always drops the same flow's.
+	if (p->slot >= p->flows) {
+		p->slot = 0;
+		p->turn = bpf_get_prandom_u32() % p->flows;
+	}
+	index = p->turn + p->slot++;
+	if (index >= p->flows)
+		index -= p->flows;
+	f = bpf_map_lookup_elem(&flows, &index);
+	if (!f)
+		return XDP_DROP;
+
+	if (due >= p->from_q16 && due < p->to_q16) {
+		port = BE16(PORT_COUNTED);
+		f->counted++;
+	}
+	f->sent++;
+	*(__u64 *)(data + 0) = f->headers[0];
+	*(__u64 *)(data + 8) = f->headers[1];
+	*(__u64 *)(data + 16) = f->headers[2];
+	*(__u64 *)(data + 24) = f->headers[3];
+	*(__u64 *)(data + 32) = f->headers[4];
+	*(__u16 *)(data + 40) = (__u16)f->headers[5];
+	*(__u16 *)(data + 34) = port;
+	return bpf_redirect(p->ifindex, 0);
+}
+
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	__u8 *end = (void *)(long)ctx->data_end;
+	struct tally *t;
+	__u32 index;
+	__u16 source, flow;
+
+	// Ethernet type IPv4, no options, UDP. ARP and the like are the namespace's own.
+	if (data + HEADERS > end)
+		return XDP_PASS;
+	if (data[12] != 0x08 || data[13] != 0x00 || data[14] != 0x45 || data[23] != 17)
+		return XDP_PASS;
+	source = data[34] << 8 | data[35];
+	flow = (data[36] << 8 | data[37]) - PORT_FLOW_0;
+	if (flow >= MAX_FLOWS || (source != PORT_UNCOUNTED && source != PORT_COUNTED))
+		return XDP_PASS;
+	index = 2 * flow + (source == PORT_COUNTED);
+	if (data[22] != expected_ttl && source == PORT_COUNTED)
+		index = 2 * MAX_FLOWS;
+	t = bpf_map_lookup_elem(&arrived, &index);
+	if (t) {
+		t->frames++;
+		t->bytes += end - data;
+	}
+	return XDP_DROP;
+}
+
+// In-kernel forwarding, device to device: what can be had without leaving the kernel.
+SEC("xdp")
+int redirect(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&output, 0, XDP_DROP);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
