@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod cpu;
 pub mod figures;
 pub mod interrupt;
+pub mod peers;
 pub mod process;
 pub mod testbed;
 pub mod traffic;

@@ -58,22 +58,30 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` on `core` in a network namespace; what it says goes to a file below `folder`.
-    pub fn start(name: &str, namespace: &str, core: Core, command: &[&str], folder: &Path) -> Result<Self> {
+    /// Starts `command` on `core`, in a network namespace if one is named; what it says goes to a file below `folder`.
+    pub fn start(name: &str, namespace: Option<&str>, core: Core, command: &[&str], folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| log.display().to_string())?;
-        let mut builder = Command::new("ip");
-        // `ip netns exec` rather than setns alone: it also mounts the namespace's own /sys.
-        builder.args(["netns", "exec", namespace]).args(command);
+        let prefix: &[&str] = match namespace {
+            // Rather than setns alone: it also mounts the namespace's own /sys.
+            Some(namespace) => &["ip", "netns", "exec", namespace],
+            None => &[],
+        };
+        let words: Vec<&str> = prefix.iter().chain(command).copied().collect();
+        let (program, arguments) = words.split_first().context("no command")?;
+        let mut builder = Command::new(program);
+        builder.args(arguments);
         builder.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-        // SAFETY: the closure runs between fork and exec and makes two system calls; it allocates nothing.
+        // SAFETY: the closure runs between fork and exec and makes three system calls; it allocates nothing.
         unsafe {
             builder.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                cpu::before_bystanders(0)?;
                 cpu::pin(0, core)
             });
         }
-        let child = builder.spawn().with_context(|| format!("{name}: ip netns exec"))?;
+        let child =
+            builder.spawn().with_context(|| format!("{name}: {program} cannot be started; is it installed?"))?;
         Ok(Self { name: name.to_owned(), child, log, polite: false })
     }
 

@@ -7,5 +7,5 @@ mod trial;
 
 pub use flow::{Flow, MAX_FLOWS};
 pub use pace::Pace;
-pub use programs::{Programs, Sink};
+pub use programs::{Arrived, Attached, Programs};
 pub use trial::{Load, Station, Trial};

@@ -31,10 +31,7 @@ pub struct Programs {
 
 /// An XDP program on a device, for as long as this lives.
 #[derive(Debug)]
-pub struct Attached(OwnedFd);
-
-/// The sink on a device: it counts and drops the generator's frames and passes all others.
-pub type Sink = Attached;
+pub struct Attached(#[expect(dead_code, reason = "held until dropped")] OwnedFd);
 
 /// What the sink has counted of frames that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +64,8 @@ impl Programs {
         })
     }
 
-    /// Attaches the sink to a device of a namespace.
-    pub fn attach_sink(&self, namespace: &Namespace, device: &str) -> Result<Sink> {
+    /// Attaches the sink to a device of a namespace: it counts and drops the generator's frames and passes all others.
+    pub fn attach_sink(&self, namespace: &Namespace, device: &str) -> Result<Attached> {
         attach(&self.sink, namespace, device)
     }
 
@@ -173,10 +170,4 @@ fn attach(program: &OwnedFd, namespace: &Namespace, device: &str) -> Result<Atta
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })?;
     Ok(Attached(fd))
-}
-
-impl AsFd for Attached {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }

@@ -156,10 +156,11 @@ impl<'a> Station<'a> {
     /// Sends a few frames of every flow, slowly and again and again, until some of each arrive: the path is up.
     ///
     /// # Errors
-    /// It is not after `patience`.
-    pub fn await_path(&self, flows: &[Flow], patience: Duration) -> Result<()> {
+    /// It is not after `patience`, or `alive` says why it never will be.
+    pub fn await_path(&self, flows: &[Flow], patience: Duration, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         loop {
+            alive()?;
             let load = Load {
                 flows: flows.to_vec(),
                 length: 60,
@@ -213,6 +214,7 @@ impl Generating {
         let (id_of_thread, senders) = (id.clone(), senders.name().to_owned());
         let thread = std::thread::Builder::new().name("generator".into()).spawn(move || {
             cpu::pin(0, cores.traffic).context("pinning the generator")?;
+            cpu::before_bystanders(0).context("raising the generator")?;
             testbed::enter(&senders)?;
             id_of_thread.store(cpu::this_thread(), Ordering::Release);
             match programs.generate(length) {

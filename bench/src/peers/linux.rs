@@ -1,0 +1,99 @@
+//! Linux: a bridge for each side and, between them, a router in a namespace for every virtual router. It is the paper's
+//! path 1 with namespaces instead of Xen guests, which favours Linux: no hypervisor lies between router and bridge.
+//!
+//! The bridges know the routers' addresses from the beginning, do not consult iptables (see `Namespace::create`), and run
+//! no spanning tree.
+
+use anyhow::Result;
+
+use super::{Peer, Setup};
+use crate::addresses::{PREFIX, SINK_MAC, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
+use crate::testbed::{Namespace, Testbed};
+
+/// Bridges and routers.
+#[derive(Debug)]
+pub(super) struct Bridges {
+    _routers: Vec<Namespace>,
+}
+
+impl Bridges {
+    pub(super) fn start(setup: Setup, bed: &Testbed) -> Result<Self> {
+        let (input, output) = (bed.in_device(), bed.out_device());
+        let mut routers = Vec::new();
+        if setup.routers == 0 {
+            bed.host.ip(&format!(
+                "link add bridge type bridge\nlink set {input} master bridge\nlink set {output} master bridge\n\
+                 link set bridge up\n"
+            ))?;
+            bed.host.shell(&format!("bridge fdb replace {SINK_MAC} dev {output} master static\n"))?;
+        } else {
+            bed.host.ip(&format!(
+                "link add bridge-in type bridge\nlink add bridge-out type bridge\n\
+                 link set {input} master bridge-in\nlink set {output} master bridge-out\n\
+                 link set bridge-in up\nlink set bridge-out up\n"
+            ))?;
+            for i in 0..setup.routers {
+                routers.push(router(i, bed)?);
+            }
+        }
+        if let Some(bits) = setup.link {
+            bed.host.shell(&line_rate(&output, bits))?;
+        }
+        Ok(Self { _routers: routers })
+    }
+}
+
+impl Peer for Bridges {
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Router `i` in its namespace, with an interface on each bridge.
+fn router(i: usize, bed: &Testbed) -> Result<Namespace> {
+    let namespace = bed.namespace(&format!("r{i}"))?;
+    let name = namespace.name();
+    bed.host.ip(&format!(
+        "link add in{i} type veth peer name in netns {name}\n\
+         link add out{i} type veth peer name out netns {name}\n\
+         link set in{i} master bridge-in up\n\
+         link set out{i} master bridge-out up\n"
+    ))?;
+    configure_router(&namespace, i)?;
+    bed.host.shell(&format!(
+        "bridge fdb replace {} dev in{i} master static\nbridge fdb replace {} dev out{i} master static\n",
+        router_in_mac(i),
+        router_out_mac(i)
+    ))?;
+    Ok(namespace)
+}
+
+/// Makes a namespace with devices `in` and `out` the virtual router `i`.
+pub(super) fn configure_router(namespace: &Namespace, i: usize) -> Result<()> {
+    namespace.ip(&format!(
+        "link set in address {}\nlink set out address {}\n\
+         address add {}/{PREFIX} dev in\naddress add {}/{PREFIX} dev out\n\
+         link set in up\nlink set out up\n",
+        router_in_mac(i),
+        router_out_mac(i),
+        router_in_ip(i),
+        router_out_ip(i)
+    ))?;
+    namespace.shell(
+        "echo 1 > /proc/sys/net/ipv4/ip_forward\n\
+         echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter\n\
+         echo 0 > /proc/sys/net/ipv4/conf/in/rp_filter\n\
+         echo 0 > /proc/sys/net/ipv4/conf/out/rp_filter\n",
+    )?;
+    Ok(())
+}
+
+/// A token bucket in place of an Ethernet link: it counts what a frame occupies on the wire (24 bytes more than the
+/// kernel sees, 84 at least), and holds the thousand frames that a device's queue holds by default.
+fn line_rate(device: &str, bits: u64) -> String {
+    format!(
+        "tc qdisc add dev {device} root handle 1: stab overhead 24 mpu 84 linklayer ethernet \
+         tbf rate {bits}bit burst 16k limit 10m\n\
+         tc qdisc add dev {device} parent 1:1 handle 10: pfifo limit 1000\n"
+    )
+}

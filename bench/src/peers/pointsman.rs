@@ -1,0 +1,193 @@
+//! The engine itself, run as its users run it: the `pointsman` command with a configuration file, and a process for
+//! every guest.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::testpmd::socket;
+use super::{Peer, Setup, linux};
+use crate::addresses::{PREFIX, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
+use crate::cpu::Core;
+use crate::interrupt;
+use crate::process::Running;
+use crate::testbed::{Namespace, Testbed};
+
+/// What a virtual router is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestKind {
+    /// `pointsman guest router`: a router in user space on two memifs.
+    Router,
+    /// `pointsman guest tap`: two memifs joined to two taps, and Linux routes between these.
+    Tap,
+}
+
+impl GuestKind {
+    /// As the JSON names it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Tap => "tap",
+        }
+    }
+}
+
+/// Engine and guests. The guests are dropped first: an engine that goes before them is another experiment.
+#[derive(Debug)]
+pub(super) struct Engine {
+    guests: Vec<Running>,
+    _routers: Vec<Namespace>,
+    engine: Running,
+}
+
+impl Engine {
+    pub(super) fn start(kind: GuestKind, setup: Setup, bed: &Testbed, command: &Path) -> Result<Self> {
+        let folder = bed.folder.path();
+        let file = folder.join("pointsman.toml");
+        fs::write(&file, table1_config(setup, bed)).with_context(|| file.display().to_string())?;
+        let (command, file) = (command.display().to_string(), file.display().to_string());
+        let words = [command.as_str(), "run", "--config", &file];
+        let mut engine = Running::start("engine", Some(bed.host.name()), bed.cores.dut, &words, folder)?.polite();
+        let mut this = Self {
+            guests: Vec::new(),
+            _routers: Vec::new(),
+            engine: {
+                await_socket(&folder.join("control.sock"), &mut engine)?;
+                engine
+            },
+        };
+        for i in 0..setup.routers {
+            match kind {
+                GuestKind::Router => this.router(i, bed, &command)?,
+                GuestKind::Tap => this.tap(i, bed, &command)?,
+            }
+        }
+        Ok(this)
+    }
+
+    fn router(&mut self, i: usize, bed: &Testbed, command: &str) -> Result<()> {
+        let folder = bed.folder.path();
+        let port =
+            |id, mac, address| format!("{}:{id},role=client,mac={mac},address={address}/{PREFIX}", socket(folder, i));
+        let ports = [port(0, router_in_mac(i), router_in_ip(i)), port(1, router_out_mac(i), router_out_ip(i))];
+        let core = bed.cores.dut.0.to_string();
+        let words = [command, "guest", "router", "--port", &ports[0], "--port", &ports[1], "--core", &core];
+        self.guests.push(Running::start(&format!("router{i}"), None, bed.cores.dut, &words, folder)?.polite());
+        Ok(())
+    }
+
+    fn tap(&mut self, i: usize, bed: &Testbed, command: &str) -> Result<()> {
+        let folder = bed.folder.path();
+        let namespace = bed.namespace(&format!("r{i}"))?;
+        let memif = |id| format!("{}:{id},role=client", socket(folder, i));
+        let (memif_in, memif_out) = (memif(0), memif(1));
+        let name = namespace.name();
+        let words = [
+            [command, "guest", "tap"].as_slice(),
+            &["--memif", &memif_in, "--tap", "in", "--netns", name],
+            &["--memif", &memif_out, "--tap", "out", "--netns", name],
+        ]
+        .concat();
+        let mut guest = Running::start(&format!("tap{i}"), None, bed.cores.dut, &words, folder)?.polite();
+        interrupt::wait_for(&format!("taps of guest {i}"), Duration::from_secs(5), || {
+            guest.check()?;
+            Ok(namespace.shell("test -e /sys/class/net/in && test -e /sys/class/net/out\n").is_ok())
+        })?;
+        linux::configure_router(&namespace, i)?;
+        self.guests.push(guest);
+        self._routers.push(namespace);
+        Ok(())
+    }
+}
+
+impl Peer for Engine {
+    fn check(&mut self) -> Result<()> {
+        self.engine.check()?;
+        self.guests.iter_mut().try_for_each(Running::check)
+    }
+}
+
+/// The engine as a server of memif pairs, each pair a bridge domain of its own.
+#[derive(Debug)]
+pub struct Pairs(Running);
+
+impl Pairs {
+    /// Starts it with `guests` pairs, on `core`.
+    pub fn start(guests: usize, core: Core, folder: &Path, command: &Path) -> Result<Self> {
+        let file = folder.join("pointsman.toml");
+        fs::write(&file, pairs_config(guests, core, folder)).with_context(|| file.display().to_string())?;
+        let (command, file) = (command.display().to_string(), file.display().to_string());
+        let mut engine = Running::start("engine", None, core, &[&command, "run", "--config", &file], folder)?.polite();
+        await_socket(&folder.join("control.sock"), &mut engine)?;
+        Ok(Self(engine))
+    }
+
+    /// An error with its last words if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.0.check()
+    }
+}
+
+fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
+    interrupt::wait_for("the engine's control socket", Duration::from_secs(10), || {
+        engine.check()?;
+        Ok(socket.exists())
+    })
+}
+
+/// One worker, and whatever `folder` and `core` decide.
+fn head(folder: &Path, core: Core) -> String {
+    format!("control = \"{}/control.sock\"\n[[worker]]\ncore = {}\n", folder.display(), core.0)
+}
+
+fn table1_config(setup: Setup, bed: &Testbed) -> String {
+    let folder = bed.folder.path();
+    let mut text = head(folder, bed.cores.dut);
+    let line_rate = setup.link.map(|bits| format!("line_rate = \"{bits}bit\"\n")).unwrap_or_default();
+    // Without routers both devices are in one domain.
+    let out_domain = if setup.routers == 0 { "in" } else { "out" };
+    text += "[[domain]]\nname = \"in\"\n";
+    if setup.routers > 0 {
+        text += "[[domain]]\nname = \"out\"\n";
+    }
+    let (input, output) = (bed.in_device(), bed.out_device());
+    let _ = write!(
+        text,
+        "[[port]]\nname = \"in\"\nkind = \"netdev\"\ndevice = \"{input}\"\ndomain = \"in\"\n\
+         [[port]]\nname = \"out\"\nkind = \"netdev\"\ndevice = \"{output}\"\ndomain = \"{out_domain}\"\n{line_rate}"
+    );
+    for i in 0..setup.routers {
+        let socket = socket(folder, i);
+        let _ = write!(text, "[[guest]]\nname = \"r{i}\"\n");
+        for (id, domain, mac) in [(0, "in", router_in_mac(i)), (1, "out", router_out_mac(i))] {
+            let _ = write!(
+                text,
+                "[[guest.port]]\nkind = \"memif\"\nsocket = \"{socket}\"\nid = {id}\nrole = \"server\"\n\
+                 mac = \"{mac}\"\ndomain = \"{domain}\"\n"
+            );
+        }
+    }
+    text
+}
+
+fn pairs_config(guests: usize, core: Core, folder: &Path) -> String {
+    let mut text = head(folder, core);
+    for i in 0..guests {
+        let _ = write!(text, "[[domain]]\nname = \"d{i}\"\n");
+    }
+    for i in 0..guests {
+        let socket = socket(folder, i);
+        let _ = write!(text, "[[guest]]\nname = \"g{i}\"\n");
+        for id in 0..2 {
+            let _ = write!(
+                text,
+                "[[guest.port]]\nkind = \"memif\"\nsocket = \"{socket}\"\nid = {id}\nrole = \"server\"\n\
+                 domain = \"d{i}\"\n"
+            );
+        }
+    }
+    text
+}
