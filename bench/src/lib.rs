@@ -1,10 +1,26 @@
-//! Testbed, traffic, peers and tables.
+//! Testbed, traffic, peers and tables: Pointsman measured beside the paper and beside others, on one machine, in one run.
+//!
+//! The crate builds hosts out of network namespaces ([`testbed`]), sends and counts frames with XDP programs
+//! ([`traffic`]), puts one forwarder after the other between them ([`peers`]), and prints what came of it
+//! ([`report`]). It knows no more of the engine than a user does: it starts the `pointsman` command with a configuration
+//! file. It must never touch a device that it has not made, and must leave nothing behind.
 
 pub mod addresses;
 pub mod cpu;
 pub mod figures;
+mod forwarders;
 pub mod interrupt;
+mod machine;
+pub mod paper;
 pub mod peers;
 pub mod process;
+pub mod report;
+mod run;
+pub mod search;
+mod table1;
 pub mod testbed;
 pub mod traffic;
+
+pub use forwarders::{memif, netdev};
+pub use run::Options;
+pub use table1::table1;

@@ -106,6 +106,13 @@ pub fn enter(namespace: &str) -> Result<()> {
 pub struct Folder(PathBuf);
 
 impl Folder {
+    /// Makes it: `pmb-<pid>-<name>` among the temporary files.
+    pub fn create(name: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("{PREFIX_OF_NAMES}{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
@@ -145,8 +152,7 @@ impl Testbed {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed) % 100;
         let pid = std::process::id();
         let id = format!("{PREFIX_OF_NAMES}{pid}-{serial}");
-        let folder = Folder(std::env::temp_dir().join(&id));
-        fs::create_dir_all(folder.path()).with_context(|| folder.path().display().to_string())?;
+        let folder = Folder::create(&serial.to_string())?;
         let bed = Self {
             senders: Namespace::create(&format!("{id}-send"))?,
             host: Namespace::create(&format!("{id}-host"))?,

@@ -5,7 +5,6 @@ mod pointsman;
 mod testpmd;
 mod xdp;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -82,7 +81,7 @@ pub fn start(
     setup: Setup,
     bed: &Testbed,
     programs: &Arc<Programs>,
-    command: &PathBuf,
+    command: &std::path::Path,
 ) -> Result<Box<dyn Peer>> {
     Ok(match path {
         Path::LinuxBridge => Box::new(linux::Bridges::start(setup, bed)?),

@@ -1,0 +1,171 @@
+//! `bench netdev` and `bench memif`: the engine without virtual routers, beside other forwarders.
+//!
+//! **netdev**: from device to device. The figure is the highest rate that came through, over a series of offered rates
+//! up to far too much. One rate for all would not do: a forwarder in user space shares its core with the kernel's
+//! receive side, which goes first, so at some overload it is starved, and which that is differs between forwarders.
+//!
+//! **memif**: frames of 64 bytes circulate between two processes that share two memifs for every guest. testpmd is one
+//! of them, always the same way; the other is the engine or testpmd in mode `mac`. The figure is what the first one
+//! receives, all its ports together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cpu::Cores;
+use crate::figures::{FrameSize, median, spread};
+use crate::interrupt;
+use crate::peers::{self, GuestKind, Path, PointsmanPairs, Setup, TestpmdPairs, circulate};
+use crate::report::{self, PeerRow};
+use crate::run::{self, Options, Progress, Shortfalls};
+use crate::testbed::{Folder, Testbed};
+use crate::traffic::{Load, Programs, Station};
+
+/// A row in the making.
+#[derive(Debug)]
+struct Contender {
+    path: Path,
+    guests: usize,
+    pps: Vec<f64>,
+}
+
+/// The contenders of a benchmark, repeated in turns, then printed and written.
+fn compete(
+    title: &str,
+    options: &Options,
+    repeats: usize,
+    contenders: &[(Path, usize)],
+    mut measure: impl FnMut(Path, usize, Cores) -> Result<f64>,
+) -> Result<()> {
+    let (cores, machine) = run::begin(options)?;
+    let mut shortfalls = Shortfalls::default();
+    let mut field: Vec<Contender> = Vec::new();
+    for &(path, guests) in contenders {
+        match peers::unavailable(path, &options.command) {
+            None => field.push(Contender { path, guests, pps: Vec::new() }),
+            Some(why) => shortfalls.skip(path.label(), &why),
+        }
+    }
+    let mut progress = Progress::new(repeats * field.len());
+    for _ in 0..repeats {
+        for contender in &mut field {
+            let what = format!("{title}: {}, {} guests", contender.path.label(), contender.guests);
+            progress.doing(&what);
+            match measure(contender.path, contender.guests, cores) {
+                Ok(pps) => contender.pps.push(pps),
+                Err(why) => shortfalls.fail(&what, why, &progress)?,
+            }
+            interrupt::check()?;
+            progress.done();
+        }
+    }
+    drop(progress);
+    field.retain(|c| !c.pps.is_empty());
+    let rows: Vec<PeerRow> =
+        field.iter().map(|c| PeerRow { path: c.path.label(), guests: c.guests, pps: median(&c.pps) }).collect();
+    let spreads: Vec<f64> = field.iter().map(|c| spread(&c.pps)).collect();
+    println!("{}", report::peers(title, &rows, &spreads));
+    if let Some(path) = &options.json {
+        report::write(path, &machine, &rows)?;
+    }
+    shortfalls.conclude()
+}
+
+/// Device to device, 64 bytes.
+///
+/// # Errors
+/// Not root, a program is missing, a signal came, or a measurement failed; then the others are still printed.
+pub fn netdev(options: &Options) -> Result<()> {
+    let paths = [Path::LinuxBridge, Path::XdpRedirect, Path::Testpmd, Path::Pointsman(GuestKind::Router)];
+    let contenders = paths.map(|path| (path, 0));
+    let (repeats, window) = if options.quick { (1, 150) } else { (5, 250) };
+    let title = "Device to device, 64 bytes";
+    compete(title, options, repeats, &contenders, |path, _, cores| {
+        device_to_device(path, options, cores, Duration::from_millis(window))
+    })
+}
+
+/// Two memifs a guest, one guest and eight, 64 bytes.
+///
+/// # Errors
+/// As [`netdev`].
+pub fn memif(options: &Options) -> Result<()> {
+    let paths = [Path::Testpmd, Path::Pointsman(GuestKind::Router)];
+    let contenders: Vec<(Path, usize)> = [1, 8].iter().flat_map(|&guests| paths.map(|path| (path, guests))).collect();
+    let (repeats, seconds) = if options.quick { (2, 2) } else { (5, 3) };
+    let title = "Circulating through memifs, 64 bytes";
+    if let Some(why) = peers::unavailable(Path::Testpmd, &options.command) {
+        anyhow::bail!("bench memif needs testpmd as the process on the other side: {why}");
+    }
+    compete(title, options, repeats, &contenders, |path, guests, cores| {
+        circulation(path, guests, seconds, options, cores)
+    })
+}
+
+/// The most that comes through from `in` to `out`.
+fn device_to_device(path: Path, options: &Options, cores: Cores, window: Duration) -> Result<f64> {
+    let bed = Testbed::build(cores)?;
+    let programs = Arc::new(Programs::load(peers::time_to_live(0))?);
+    let setup = Setup { routers: 0, link: None };
+    let mut peer = peers::start(path, setup, &bed, &programs, &options.command)?;
+    let station =
+        Station::new(programs, (&bed.senders, &bed.generator_device()), (&bed.receivers, &bed.sink_device()), cores)?;
+    let flows = peers::flows(0);
+    bed.announce()?;
+    station.await_path(&flows, Duration::from_secs(15), || peer.check())?;
+    let delivered = |rate: f64| -> Result<f64> {
+        let load = Load {
+            flows: flows.clone(),
+            length: FrameSize::B64.in_memory(),
+            rate,
+            warm_up: Duration::from_millis(30),
+            window,
+        };
+        station.run(&load).map(|trial| trial.delivered_pps())
+    };
+    // From 0.3 to 6 million in steps of a third, then once more on both sides of the best.
+    let rates = (0..12).map(|i| 300_000.0 * 1.3125_f64.powi(i));
+    let mut best = (0.0, 0.0);
+    for rate in rates {
+        best = better(best, (rate, delivered(rate)?));
+    }
+    for factor in [0.87, 1.15] {
+        best = better(best, (best.0 * factor, delivered(best.0 * factor)?));
+    }
+    peer.check()?;
+    Ok(best.1)
+}
+
+/// Of two pairs of an offered and a delivered rate, the one that delivered more.
+fn better(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+    if b.1 > a.1 { b } else { a }
+}
+
+/// The other process of a circulation.
+enum Server {
+    Engine(PointsmanPairs),
+    Testpmd(TestpmdPairs),
+}
+
+impl Server {
+    fn check(&mut self) -> Result<()> {
+        match self {
+            Self::Engine(engine) => engine.check(),
+            Self::Testpmd(testpmd) => testpmd.check(),
+        }
+    }
+}
+
+/// Frames a second that circulate through a forwarder on the core of the device under test, while testpmd as its client
+/// has the other core.
+fn circulation(path: Path, guests: usize, seconds: usize, options: &Options, cores: Cores) -> Result<f64> {
+    let folder = Folder::create("memif")?;
+    let mut server = match path {
+        Path::Pointsman(_) => {
+            Server::Engine(PointsmanPairs::start(guests, cores.dut, folder.path(), &options.command)?)
+        }
+        _ => Server::Testpmd(TestpmdPairs::start(guests, cores.dut, folder.path())?),
+    };
+    circulate(guests, cores.traffic, folder.path(), seconds, || server.check())
+}

@@ -1,0 +1,42 @@
+//! Table I of Anhalt, Koslovski, Pasin, Gelas, Vicat-Blanc Primet: *Les Infrastructures Virtuelles a la demande pour un
+//! usage flexible de l'Internet* (2009). Virtual routers are Xen 3.2 guests on two Opteron 246 (2.0 GHz) with two gigabit
+//! devices; every router carries one flow of UDP.
+
+use crate::figures::FrameSize;
+
+/// Bits a second of the paper's links.
+pub const LINK: u64 = 1_000_000_000;
+
+/// Virtual routers on one host, as the paper varied them.
+pub const ROUTERS: [usize; 4] = [1, 2, 4, 8];
+
+/// A cell of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// Frames a second for each router, and the part that was lost.
+    Measured(f64, f64),
+    /// "Not measurable": dom0 was saturated.
+    Saturated,
+}
+
+/// What the paper measured with this many virtual routers; None where it has no row.
+pub fn virtual_routers(routers: usize, frame: FrameSize) -> Option<Cell> {
+    Some(match (frame, routers) {
+        (FrameSize::B1500, 1) => Cell::Measured(81_284.0, 0.0),
+        (FrameSize::B1500, 2) => Cell::Measured(40_841.0, 0.50),
+        (FrameSize::B1500, 4) => Cell::Measured(20_486.0, 0.75),
+        (FrameSize::B1500, 8) => Cell::Measured(10_393.0, 0.87),
+        (FrameSize::B64, 1) => Cell::Measured(109_685.0, 0.60),
+        (FrameSize::B64, 2) => Cell::Measured(12_052.0, 0.96),
+        (FrameSize::B64, 4 | 8) => Cell::Saturated,
+        _ => return None,
+    })
+}
+
+/// What it measured with Linux as the router and no Xen.
+pub const fn plain_linux(frame: FrameSize) -> Cell {
+    match frame {
+        FrameSize::B1500 => Cell::Measured(81_277.0, 0.0),
+        FrameSize::B64 => Cell::Measured(356_494.0, 0.0006),
+    }
+}
