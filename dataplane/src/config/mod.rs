@@ -3,7 +3,7 @@
 //! A configuration is either whole and sound, or it is refused with every mistake that is in it, each with its line, so
 //! that one round of editing repairs all. The types here hold what was checked: indices instead of names, numbers
 //! instead of "1Gbit". Reading looks at nothing but the text. What this machine has is a question of its own
-//!, because a file may be checked on one machine and run on another.
+//! ([`Config::warnings`]), because a file may be checked on one machine and run on another.
 //!
 //! It must never panic, whatever the text: `tests/fuzz` holds it to that.
 
