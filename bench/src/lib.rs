@@ -7,6 +7,7 @@
 
 pub mod addresses;
 pub mod cpu;
+mod demo;
 pub mod figures;
 mod forwarders;
 pub mod interrupt;
@@ -21,6 +22,7 @@ mod table1;
 pub mod testbed;
 pub mod traffic;
 
+pub use demo::{Demo, demo};
 pub use forwarders::{memif, netdev};
 pub use run::Options;
 pub use table1::table1;
