@@ -1,1 +1,0 @@
-//! A capture file as a port: replay and record.
