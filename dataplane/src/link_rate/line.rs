@@ -29,11 +29,15 @@ pub struct Line {
     free_at: Nanos,
     /// The part of a nanosecond beyond that, in units of 1/rate.
     rest: u64,
+    /// What a frame of so many bytes takes: frames of one length follow each other, and a division is slow.
+    wire: u64,
+    time: Nanos,
+    time_rest: u64,
 }
 
 impl Line {
     pub fn new(rate: LineRate) -> Self {
-        Self { rate, free_at: Nanos(0), rest: 0 }
+        Self { rate, free_at: Nanos(0), rest: 0, wire: 0, time: Nanos(0), time_rest: 0 }
     }
 
     pub fn rate(&self) -> LineRate {
@@ -42,8 +46,12 @@ impl Line {
 
     /// How long the line takes for `wire` bytes, rounded down.
     #[inline]
-    pub fn time(&self, wire: u64) -> Nanos {
-        Nanos(wire * 8 * 1_000_000_000 / self.rate.bits_per_second())
+    pub fn time(&mut self, wire: u64) -> Nanos {
+        if wire != self.wire {
+            let (work, rate) = (wire * 8 * 1_000_000_000, self.rate.bits_per_second());
+            (self.wire, self.time, self.time_rest) = (wire, Nanos(work / rate), work % rate);
+        }
+        self.time
     }
 
     /// Sends a frame of `wire` bytes after everything before it; when it will have left.
@@ -54,9 +62,12 @@ impl Line {
             self.free_at = earliest;
             self.rest = 0;
         }
-        let work = wire * 8 * 1_000_000_000 + self.rest;
-        self.free_at = self.free_at.plus(Nanos(work / self.rate.bits_per_second()));
-        self.rest = work % self.rate.bits_per_second();
+        self.free_at = self.free_at.plus(self.time(wire));
+        self.rest += self.time_rest;
+        if self.rest >= self.rate.bits_per_second() {
+            self.rest -= self.rate.bits_per_second();
+            self.free_at = self.free_at.plus(Nanos(1));
+        }
         self.free_at
     }
 }

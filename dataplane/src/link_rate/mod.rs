@@ -138,7 +138,7 @@ struct Shaper {
 
 impl Shaper {
     fn new(rate: LineRate) -> Self {
-        let line = Line::new(rate);
+        let mut line = Line::new(rate);
         let limit = QUEUE.max(Nanos(line.time(1538).0 * QUEUE_FRAMES));
         Self {
             line,
