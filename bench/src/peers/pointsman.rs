@@ -122,6 +122,9 @@ impl Pairs {
         let (command, file) = (command.display().to_string(), file.display().to_string());
         let mut engine = Running::start("engine", None, core, &[&command, "run", "--config", &file], folder)?.polite();
         await_socket(&folder.join("control.sock"), &mut engine)?;
+        for i in 0..guests {
+            await_socket(Path::new(&socket(folder, i)), &mut engine)?;
+        }
         Ok(Self(engine))
     }
 
@@ -132,7 +135,7 @@ impl Pairs {
 }
 
 fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
-    interrupt::wait_for("the engine's control socket", Duration::from_secs(10), || {
+    interrupt::wait_for(&format!("the engine's socket {}", socket.display()), Duration::from_secs(10), || {
         engine.check()?;
         Ok(socket.exists())
     })

@@ -61,11 +61,18 @@ impl Peer for TwoDevices {
 pub struct Pairs(Running);
 
 impl Pairs {
-    /// Starts it as the server of `guests` pairs, on `core`.
+    /// Starts it as the server of `guests` pairs, on `core`, and waits until it forwards: the client sends its first and
+    /// only frames as soon as its links are up.
     pub fn start(guests: usize, core: Core, folder: &Path) -> Result<Self> {
         let prefix = prefix(folder, "server");
-        let command = command(&prefix, core, &memifs("server", guests, folder), &["--forward-mode=mac"]);
-        start("testpmd-server", None, core, &command, folder).map(Self)
+        let mode = ["--forward-mode=mac", "--disable-link-check"];
+        let command = command(&prefix, core, &memifs("server", guests, folder), &mode);
+        let mut this = start("testpmd-server", None, core, &command, folder).map(Self)?;
+        interrupt::wait_for("forwarding by testpmd", Duration::from_secs(15), || {
+            this.check()?;
+            Ok(this.0.said().contains("forwards packets on"))
+        })?;
+        Ok(this)
     }
 
     /// An error with its last words if it has ended.
