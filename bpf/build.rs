@@ -23,5 +23,7 @@ fn main() {
             .build_and_generate(out.join(format!("{stem}.skel.rs")))
             .unwrap_or_else(|e| panic!("{name}: {e:#}\n(clang and libelf-dev must be installed)"));
     }
+    // The folder too, for files that are new.
+    println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -23,8 +23,9 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use machine::usable_cores;
-pub use quantity::{Bits, VlanId};
+pub use quantity::VlanId;
 
+use crate::link_rate::LineRate;
 use crate::netdev::Mode;
 use crate::units::{Mac, Nanos};
 
@@ -97,7 +98,7 @@ pub struct PortSpec {
     /// Addresses that the guest may send from and is reached at. At least one for a guest's port, none for others.
     pub macs: Vec<Mac>,
     /// Rate to which the output is shaped.
-    pub line_rate: Option<Bits>,
+    pub line_rate: Option<LineRate>,
     /// Index of the worker that does its work; none: the engine spreads ports over workers.
     pub worker: Option<usize>,
     /// Where the file says so.

@@ -6,11 +6,12 @@ use toml::de::DeValue;
 
 use super::kind::read_kind;
 use super::mistakes::{Claims, Mistakes, quoted};
-use super::quantity::{Bits, VlanId};
+use super::quantity::VlanId;
 use super::read::claim_name;
 use super::section::{Found, Section, wrong_type};
 use super::spelling::nearest;
 use super::{DomainSpec, Membership, Place, PortSpec};
+use crate::link_rate::LineRate;
 use crate::netdev::MAX_STATIONS;
 use crate::units::{Mac, PortId};
 
@@ -54,9 +55,9 @@ impl<'d> PortReader<'d> {
         }
         let membership = self.membership(mistakes, &mut section);
         let macs = self.macs(mistakes, &mut section, guest.is_some(), &membership);
-        let shape = ("a rate of 1kbit to 1Tbit", "write it like \"1Gbit\", \"200Mbit\" or \"10kbit\"");
+        let shape = ("a rate of 1kbit to 10Tbit", "write it like \"1Gbit\", \"200Mbit\" or \"10kbit\"");
         let line_rate = section.parsed(mistakes, "line_rate", shape, |text| {
-            Bits::parse(text).filter(|rate| (1_000..=1_000_000_000_000).contains(&rate.0))
+            LineRate::parse(text).ok().filter(|rate| rate.bits_per_second() >= 1_000)
         });
         let worker = self.worker(mistakes, &mut section);
         let place = mistakes.place(section.at);

@@ -1,32 +1,8 @@
-//! Rates, spans and VLANs as a file spells them.
+//! Spans and VLANs as a file spells them.
 
 use std::fmt;
 
 use crate::units::Nanos;
-
-/// Bits per second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bits(pub u64);
-
-impl Bits {
-    const UNITS: [(&'static str, u64); 5] =
-        [("bit", 1), ("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000), ("Tbit", 1_000_000_000_000)];
-
-    /// Reads `1Gbit`, `2.5Gbit`, `200Mbit`, `10kbit`, `64000bit`: decimal multiples, a fraction if it comes out whole.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = split_unit(text)?;
-        let (_, scale) = Self::UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        decimal(number, scale).map(Self)
-    }
-}
-
-impl fmt::Display for Bits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, scale): &(&str, u64)| *scale == 1 || (self.0 != 0 && self.0 % *scale == 0);
-        let (unit, scale) = Self::UNITS.into_iter().rev().find(fits).unwrap_or(Self::UNITS[0]);
-        write!(f, "{}{unit}", self.0 / scale)
-    }
-}
 
 /// Reads `50us`, `10ms`, `1.5s`, `300s`, `5min`, `1h`.
 pub fn parse_span(text: &str) -> Option<Nanos> {
@@ -86,28 +62,6 @@ impl fmt::Display for VlanId {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rates_are_decimal_and_exact() {
-        for (text, bits) in [
-            ("1Gbit", 1_000_000_000),
-            ("2.5Gbit", 2_500_000_000),
-            ("200Mbit", 200_000_000),
-            ("10kbit", 10_000),
-            ("1 Gbit", 1_000_000_000),
-            ("9bit", 9),
-        ] {
-            assert_eq!(Bits::parse(text), Some(Bits(bits)), "{text:?}");
-        }
-        for bad in
-            ["", "1", "Gbit", "1gbit", "1Gbps", "-1Gbit", "1.Gbit", ".5Gbit", "1.0.0Gbit", "0.1bit", "99999999999Tbit"]
-        {
-            assert_eq!(Bits::parse(bad), None, "{bad:?}");
-        }
-        for text in ["1Gbit", "2500Mbit", "10kbit", "9bit", "0bit"] {
-            assert_eq!(Bits::parse(text).map(|b| b.to_string()).as_deref(), Some(text));
-        }
-    }
 
     #[test]
     fn spans_have_units() {

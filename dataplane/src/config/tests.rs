@@ -3,6 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::link_rate::LineRate;
 
 const FILE: &str = "pointsman.toml";
 
@@ -32,7 +33,7 @@ fn a_whole_configuration_is_read() {
         ]
     );
     let [up0, trunk, tape, r1_left, r1_right, r2] = &config.ports[..] else { panic!("six ports") };
-    assert_eq!(up0.line_rate, Some(Bits(1_000_000_000)));
+    assert_eq!(up0.line_rate, LineRate::new(1_000_000_000));
     assert_eq!(up0.membership, Membership { native: Some(0), vlans: vec![] });
     assert_eq!(up0.place, Place { line: 18, column: 1 });
     let device = |device: &str, mode, busy_poll, queues, ring| {
