@@ -70,6 +70,12 @@ impl Mac {
         u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
     }
 
+    /// The address that the low 48 bits of `word` are, see [`as_u64`](Self::as_u64).
+    pub const fn from_u64(word: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = word.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
     /// The group bit: broadcast or multicast (IEEE 802-2014, 8.2.2).
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 != 0

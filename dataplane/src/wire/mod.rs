@@ -1,1 +1,3 @@
 //! Wire formats, one protocol a file.
+
+pub mod ethernet;
