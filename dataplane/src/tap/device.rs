@@ -50,7 +50,7 @@ pub enum TapError {
     },
     /// Something else has the name.
     #[error(
-        "tap {device}: a device of that name exists and is not a tap (or one of several queues); choose another name"
+        "tap {device}: a device of that name exists and is not a tap, or a tap of another number of queues; choose another name"
     )]
     NotTap {
         /// The device.
@@ -99,12 +99,12 @@ pub struct Device {
 const QUEUE_LEN: libc::c_int = 2048;
 
 impl Device {
-    /// Opens the device in its namespace and sets it up. A thread of its own does that when the namespace is not ours,
+    /// Opens the device in its namespace, once a queue, and sets it up. A thread of its own does that when the namespace is not ours,
     /// so that no other thread ever finds itself there.
-    pub fn open(options: &TapOptions) -> Result<Self, TapError> {
+    pub fn open(options: &TapOptions, queues: usize) -> Result<Vec<Self>, TapError> {
         let device = &options.device;
         check_name(device)?;
-        let Some(netns) = &options.netns else { return Self::open_here(options) };
+        let Some(netns) = &options.netns else { return Self::open_here(options, queues) };
         let opened = std::thread::scope(|scope| {
             let entered = std::thread::Builder::new().name("tap-netns".to_owned()).spawn_scoped(scope, || {
                 enter(netns).map_err(|reason| TapError::Netns {
@@ -112,7 +112,7 @@ impl Device {
                     netns: netns.display().to_string(),
                     reason,
                 })?;
-                Self::open_here(options)
+                Self::open_here(options, queues)
             });
             entered.map(|thread| thread.join())
         });
@@ -123,13 +123,22 @@ impl Device {
         }
     }
 
-    fn open_here(options: &TapOptions) -> Result<Self, TapError> {
-        let device = &options.device;
+    fn open_here(options: &TapOptions, queues: usize) -> Result<Vec<Self>, TapError> {
+        let mut opened =
+            (0..queues.max(1)).map(|_| Self::attach(&options.device, queues > 1)).collect::<Result<Vec<_>, _>>()?;
+        for queue in &mut opened {
+            queue.set_up(options)?;
+        }
+        Ok(opened)
+    }
+
+    fn attach(device: &str, several: bool) -> Result<Self, TapError> {
         // SAFETY: the path is a NUL-terminated literal; the result is checked.
         let fd = unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC) };
-        let file = owned(fd).map_err(|reason| TapError::NoTun { device: device.clone(), reason })?;
+        let file = owned(fd).map_err(|reason| TapError::NoTun { device: device.to_owned(), reason })?;
         let mut request = request(device);
-        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        let several = if several { libc::IFF_MULTI_QUEUE } else { 0 };
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several) as libc::c_short;
         ioctl(&file, libc::TUNSETIFF, &mut request).map_err(|reason| attach_error(device, reason))?;
         let mut header = HEADER as libc::c_int;
         ioctl(&file, libc::TUNSETVNETHDRSZ, &mut header).map_err(setting(device, "set the header size"))?;
@@ -142,9 +151,7 @@ impl Device {
         // SAFETY: no pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
         let socket = owned(fd).map_err(setting(device, "open a socket to set it up"))?;
-        let mut opened = Self { file, mtu: 0, socket, name: device.clone() };
-        opened.set_up(options)?;
-        Ok(opened)
+        Ok(Self { file, mtu: 0, socket, name: device.to_owned() })
     }
 
     fn set_up(&mut self, options: &TapOptions) -> Result<(), TapError> {

@@ -63,18 +63,30 @@ impl TapPort {
     /// # Errors
     /// The device cannot be had; each reason is told with what to do.
     pub fn open(options: &TapOptions) -> Result<Self, TapError> {
-        let device = Device::open(options)?;
-        let wanted = ((device.mtu as usize + FRAMING) / CHUNK_DATA + 1).min(MAX_CHUNKS);
-        Ok(Self {
+        let mut opened = Self::open_queues(options, 1)?;
+        // There is one for each queue asked for.
+        Ok(opened.remove(0))
+    }
+
+    /// As [`open`](Self::open), with several queues: the kernel spreads flows over them, and each is a port's queue.
+    ///
+    /// # Errors
+    /// As for `open`. The kernel allows 256 queues.
+    pub fn open_queues(options: &TapOptions, queues: usize) -> Result<Vec<Self>, TapError> {
+        Ok(Device::open(options, queues)?.into_iter().map(|device| Self::new(device, options)).collect())
+    }
+
+    fn new(device: Device, options: &TapOptions) -> Self {
+        Self {
+            wanted: ((device.mtu as usize + FRAMING) / CHUNK_DATA + 1).min(MAX_CHUNKS),
             device: Some(device),
             name: options.device.clone(),
             counters: Arc::default(),
             landing: ArrayVec::new(),
-            wanted,
             up: true,
             watched: false,
             next_look: Nanos(0),
-        })
+        }
     }
 
     /// Reads one frame into the landing chunks, which must be complete.

@@ -144,6 +144,31 @@ fn tcp_and_udp_checksums_from_the_stack_are_complete() {
 }
 
 #[test]
+fn flows_are_spread_over_queues_and_every_frame_is_on_one() {
+    let Some(netns) = Netns::new("queues") else { return };
+    let mut pool = Pool::new(256).unwrap();
+    netns.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+    let mut queues = TapPort::open_queues(&netns.options("tap0"), 4).unwrap();
+    netns.run("ip addr add 10.9.0.1/24 dev tap0");
+    netns.run("ip neigh replace 10.9.0.2 lladdr 02:50:4d:00:00:02 dev tap0 nud permanent");
+    let script = "for port in $(seq 1000 1031); do echo hello > /dev/udp/10.9.0.2/$port; done";
+    let status = Command::new("ip").args(["netns", "exec", &netns.0, "bash", "-c", script]).status().unwrap();
+    assert!(status.success());
+    let got: Vec<_> = queues
+        .iter_mut()
+        .map(|queue| {
+            let mut burst = Burst::new();
+            queue.pull(&mut pool, &mut burst);
+            let frames = burst.len();
+            pool.free_all(burst.drain(..));
+            frames
+        })
+        .collect();
+    assert_eq!(got.iter().sum::<usize>(), 32, "{got:?}");
+    assert!(got.iter().filter(|&&frames| frames > 0).count() > 1, "{got:?}");
+}
+
+#[test]
 fn a_raised_mtu_costs_one_frame() {
     let Some(netns) = Netns::new("mtu") else { return };
     let mut pool = Pool::new(256).unwrap();
