@@ -21,6 +21,7 @@ pub mod netdev;
 pub mod pcap;
 pub mod pool;
 pub mod port;
+pub mod signals;
 pub mod tap;
 pub mod units;
 pub mod wire;

@@ -130,8 +130,9 @@ struct Slot {
 /// A worker, ready to run on a thread of its own.
 pub struct Worker {
     config: WorkerConfig,
-    pool: Pool,
+    /// Dropped before `pool`, which is the memory of their sockets.
     slots: Vec<Slot>,
+    pool: Pool,
     /// Where frames for a port go, by [`PortId`].
     routes: Vec<Route>,
     peers: Vec<Peer>,
@@ -224,6 +225,11 @@ impl Worker {
     /// The way to stop and wake it.
     pub fn doorbell(&self) -> Doorbell {
         self.doorbell.clone()
+    }
+
+    /// Its frame memory.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// What it counts.

@@ -12,9 +12,9 @@ mod kind;
 mod machine;
 mod mistakes;
 mod port;
-mod quantity;
 mod read;
 mod section;
+mod span;
 mod spelling;
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,11 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use machine::usable_cores;
-pub use quantity::VlanId;
 
 use crate::link_rate::LineRate;
 use crate::netdev::Mode;
 use crate::units::{Mac, Nanos};
+use crate::wire::ethernet::VlanId;
 
 /// Where the control socket is when the file names none.
 pub const DEFAULT_CONTROL: &str = "/run/pointsman/control.sock";

@@ -6,7 +6,6 @@ use toml::de::DeValue;
 
 use super::kind::read_kind;
 use super::mistakes::{Claims, Mistakes, quoted};
-use super::quantity::VlanId;
 use super::read::claim_name;
 use super::section::{Found, Section, wrong_type};
 use super::spelling::nearest;
@@ -14,6 +13,7 @@ use super::{DomainSpec, Membership, Place, PortSpec};
 use crate::link_rate::LineRate;
 use crate::netdev::MAX_STATIONS;
 use crate::units::{Mac, PortId};
+use crate::wire::ethernet::VlanId;
 
 /// What a port's section may refer to, and what earlier ports have taken.
 pub(super) struct PortReader<'d> {

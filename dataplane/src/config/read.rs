@@ -6,8 +6,8 @@ use toml::de::DeTable;
 
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
 use super::port::PortReader;
-use super::quantity::parse_span;
 use super::section::{Found, Section};
+use super::span::parse_span;
 use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, WorkerSpec};
 use crate::units::Nanos;
 

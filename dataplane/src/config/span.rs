@@ -1,6 +1,4 @@
-//! Spans and VLANs as a file spells them.
-
-use std::fmt;
+//! Spans of time as a file spells them.
 
 use crate::units::Nanos;
 
@@ -37,28 +35,6 @@ fn decimal(number: &str, scale: u64) -> Option<u64> {
     digits(whole)?.checked_mul(scale)?.checked_add(part)
 }
 
-/// A VLAN, 1 to 4094 (IEEE 802.1Q-2018, table 9-2: 0 is no VLAN, 4095 is reserved).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VlanId(u16);
-
-impl VlanId {
-    /// The VLAN of this number, if it is one.
-    pub const fn new(number: u16) -> Option<Self> {
-        if number >= 1 && number <= 4094 { Some(Self(number)) } else { None }
-    }
-
-    /// Its number.
-    pub const fn get(self) -> u16 {
-        self.0
-    }
-}
-
-impl fmt::Display for VlanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,13 +49,5 @@ mod tests {
         for bad in ["", "50", "us", "50 parsecs", "-5s", "1e3s", "0.5ns", "18446744073709551616ns", "9999999999999h"] {
             assert_eq!(parse_span(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn vlans_end_at_4094() {
-        assert_eq!(VlanId::new(0), None);
-        assert_eq!(VlanId::new(1).map(VlanId::get), Some(1));
-        assert_eq!(VlanId::new(4094).map(VlanId::get), Some(4094));
-        assert_eq!(VlanId::new(4095), None);
     }
 }

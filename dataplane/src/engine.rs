@@ -1,0 +1,1 @@
+//! The engine: ports, workers and tables put together from a configuration.
