@@ -134,9 +134,8 @@ fn report(control: &FilePath) -> Result<(Vec<GuestReport>, Vec<WorkerReport>)> {
 
 /// Frames a second to and from a guest's port, and what it lost so far.
 fn rates(screen: &Screen) -> Vec<[String; 6]> {
-    let before = |name: &str| {
-        screen.guests_before.iter().flat_map(|g| &g.ports).map(|p| &p.port).find(|p| p.name == name)
-    };
+    let before =
+        |name: &str| screen.guests_before.iter().flat_map(|g| &g.ports).map(|p| &p.port).find(|p| p.name == name);
     let rate = |now: u64, then: u64| format!("{:.0}", (now - then.min(now)) as f64 / screen.elapsed.as_secs_f64());
     let row = |guest: &GuestReport, port: &PortReport| {
         let zero = PortReport::default();
@@ -184,7 +183,8 @@ fn draw(terminal: &mut DefaultTerminal, screen: &Screen) -> Result<bool> {
 fn render(frame: &mut Frame<'_>, screen: &Screen) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(3), Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
-    let title = Block::bordered().title(" pointsman demo: senders > engine > four virtual routers > engine > receivers ");
+    let title =
+        Block::bordered().title(" pointsman demo: senders > engine > four virtual routers > engine > receivers ");
     frame.render_widget(Paragraph::new(summary(screen)).block(title), head);
     let widths = [8, 10, 6, 16, 16, 10].map(Constraint::Length);
     let names = ["guest", "port", "state", "to it, frames/s", "from it", "lost"];
