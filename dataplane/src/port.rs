@@ -142,6 +142,14 @@ impl Sleep {
         self.add(fd, (libc::EPOLLIN | libc::EPOLLET) as u32)
     }
 
+    /// Ends [`watch_edge`](Self::watch_edge) for `fd`: needed where someone else keeps the open file and may signal it on.
+    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
+        // SAFETY: both descriptors are open; removing takes no event.
+        unsafe {
+            libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), std::ptr::null_mut());
+        }
+    }
+
     fn add(&self, fd: BorrowedFd<'_>, events: u32) -> io::Result<()> {
         let fd: RawFd = fd.as_raw_fd();
         let mut event = libc::epoll_event { events, u64: fd as u64 };
