@@ -3,16 +3,21 @@
 //! Each subcommand has a file of its own and no logic: that is in the libraries. Exit status: 0, 1 when something is
 //! wrong with what was asked for, 2 when it was asked for in a way that is not understood.
 
+mod bench;
 mod check;
 mod completions;
+mod demo;
 mod doctor;
 mod man;
 mod output;
+mod run;
+mod show;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pointsman_dataplane::config::ConfigErrors;
+use tracing_subscriber::EnvFilter;
 
 /// A userspace forwarding engine for hosts that carry virtual routers.
 #[derive(Debug, Parser)]
@@ -24,17 +29,26 @@ struct Pointsman {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
     Check(check::Check),
+    Show(show::Show),
+    Demo(demo::Demo),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
 }
 
 fn main() -> ExitCode {
     let asked = Pointsman::parse().command;
+    log();
     let done = match asked {
+        Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Show(show) => show.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
@@ -45,6 +59,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What happens goes to standard error; `RUST_LOG` chooses how much of it.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
 
 /// One line with all causes; or the mistakes of a configuration, which say themselves where they are.

@@ -1,1 +1,0 @@
-//! The engine: ports, workers and tables put together from a configuration.

@@ -1,0 +1,254 @@
+//! The engine: everything that a configuration asks for, opened, connected and running.
+//!
+//! It is built whole before the first worker starts, so that a mistake found late leaves nothing behind: every part
+//! undoes itself when it is dropped. Once running, the control side only reads.
+
+mod ports;
+mod report;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+
+use crate::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table, TableError};
+use crate::config::{Config, Membership, PortSpec, usable_cores};
+use crate::control::{ControlError, Server};
+use crate::memif::MemifError;
+use crate::netdev::{MAX_STATIONS, NetdevError};
+use crate::pcap::PcapError;
+use crate::pool::Pool;
+use crate::tap::TapError;
+use crate::units::PortId;
+use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
+use ports::Opened;
+use report::{Report, ReportedWorker};
+
+/// Why the engine does not start. Nothing of it is left behind then.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A device.
+    #[error("port {port}: {source}")]
+    Netdev {
+        /// The port.
+        port: String,
+        /// Why.
+        source: NetdevError,
+    },
+    /// A memif.
+    #[error("port {port}: {source}")]
+    Memif {
+        /// The port.
+        port: String,
+        /// Why.
+        source: MemifError,
+    },
+    /// A tap.
+    #[error("port {port}: {source}")]
+    Tap {
+        /// The port.
+        port: String,
+        /// Why.
+        source: TapError,
+    },
+    /// A capture file.
+    #[error("port {port}: {source}")]
+    Pcap {
+        /// The port.
+        port: String,
+        /// Why.
+        source: PcapError,
+    },
+    /// The bridge domains do not fit together.
+    #[error("bridge domains: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Table(Vec<TableError>),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// More guest ports than the XDP program has marks for.
+    #[error("{guests} ports of guests are configured, {MAX_STATIONS} is the most that an XDP program can tell apart")]
+    Guests {
+        /// How many.
+        guests: usize,
+    },
+    /// A worker is pinned to a core that is not there.
+    #[error(
+        "{file}:{line}: worker {worker}: there is no core {core} here, or this process may not use it; `nproc` and `taskset -p $$` tell"
+    )]
+    Core {
+        /// The configuration.
+        file: PathBuf,
+        /// Line in it.
+        line: u32,
+        /// The worker.
+        worker: usize,
+        /// Its core.
+        core: usize,
+    },
+    /// A worker's memory or thread.
+    #[error("worker {worker}: {doing}: {source}")]
+    Worker {
+        /// Which.
+        worker: usize,
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A running engine. Dropping it stops the workers, and detaches every port.
+#[derive(Debug)]
+pub struct Engine {
+    /// First to go: nobody asks a dying engine.
+    _control: Server,
+    workers: Vec<Running>,
+    report: Arc<Report>,
+}
+
+#[derive(Debug)]
+struct Running {
+    bell: Doorbell,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Opens all that `config` names and starts the workers.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing stays attached or running.
+    pub fn start(config: &Config) -> Result<Self, EngineError> {
+        check_cores(config)?;
+        let guest_ports = config.ports.iter().filter(|p| p.guest.is_some()).count();
+        if guest_ports > MAX_STATIONS {
+            return Err(EngineError::Guests { guests: guest_ports });
+        }
+        let mut pools = Vec::new();
+        for (worker, spec) in config.workers.iter().enumerate() {
+            let failed = |source| EngineError::Worker { worker, doing: "getting its frame memory", source };
+            pools.push(Pool::new(spec.chunks).map_err(failed)?);
+        }
+        let (members, domains) = bridging(config);
+        let table = Table::build(&members, &domains).map_err(EngineError::Table)?;
+        let table = Arc::new(ArcSwap::from_pointee(table));
+        let fdb = Arc::new(Fdb::new(&domains));
+        let opened = Opened::open(config, &mut pools)?;
+
+        let mut workers = Vec::new();
+        for (index, ((spec, pool), queues)) in config.workers.iter().zip(pools).zip(opened.queues).enumerate() {
+            let worker_config =
+                WorkerConfig { name: format!("worker-{index}"), core: spec.core, chunks: spec.chunks, spin: spec.spin };
+            let forward = Box::new(Bridge::new(Arc::clone(&table), Arc::clone(&fdb)));
+            let worker = Worker::new(worker_config, pool, queues, config.ports.len(), forward);
+            workers.push(worker.map_err(|source| EngineError::Worker {
+                worker: index,
+                doing: "creating it",
+                source,
+            })?);
+        }
+        let mut reported: Vec<ReportedWorker> = workers.iter().zip(&config.workers).map(ReportedWorker::new).collect();
+        link(&mut workers, &mut reported);
+        for (worker, watches) in workers.iter_mut().zip(full_watches(config, &opened.ports)) {
+            worker.watch_full(watches);
+        }
+        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb));
+        let answering = Arc::clone(&report);
+        let control = Server::start(&config.control, move |request| answering.answer(request))?;
+        let mut engine = Self { _control: control, workers: Vec::new(), report };
+        for (index, worker) in workers.into_iter().enumerate() {
+            let bell = worker.doorbell();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker.run())
+                .map_err(|source| EngineError::Worker { worker: index, doing: "starting its thread", source })?;
+            engine.workers.push(Running { bell, thread: Some(thread) });
+        }
+        Ok(engine)
+    }
+
+    /// The ports and how each is attached: one line a port, for the log.
+    pub fn describe(&self) -> Vec<String> {
+        self.report.describe()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.bell.stop();
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // A worker that panicked has said so; the others still want to end in order.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Ports and domains in the bridge's words.
+fn bridging(config: &Config) -> (Vec<Member>, Vec<Domain>) {
+    let id = |domain: usize| DomainId(domain as u16);
+    let members = config.ports.iter().map(|port| Member {
+        name: port.name.clone(),
+        native: port.membership.native.map(id),
+        vlans: port.membership.vlans.iter().map(|&(vlan, domain)| (vlan, id(domain))).collect(),
+        macs: port.macs.clone(),
+    });
+    let domains = config.domains.iter().map(|domain| Domain {
+        name: domain.name.clone(),
+        age: domain.age,
+        max_learned: domain.max_learned as u32,
+    });
+    (members.collect(), domains.collect())
+}
+
+/// Pinning fails silently later, so it is checked now.
+fn check_cores(config: &Config) -> Result<(), EngineError> {
+    let cores = usable_cores();
+    for (worker, spec) in config.workers.iter().enumerate() {
+        if let Some(core) = spec.core.filter(|core| !cores.contains(core)) {
+            let (file, line) = (config.file.clone(), spec.place.line);
+            return Err(EngineError::Core { file, line, worker, core });
+        }
+    }
+    Ok(())
+}
+
+/// Joins every two workers, both ways.
+fn link(workers: &mut [Worker], reported: &mut [ReportedWorker]) {
+    for high in 1..workers.len() {
+        let (lower, upper) = workers.split_at_mut(high);
+        for (low, worker) in lower.iter_mut().enumerate() {
+            let [there, back] = worker.link(&mut upper[0]);
+            reported[low].handoffs.push(there);
+            reported[high].handoffs.push(back);
+        }
+    }
+}
+
+/// The bridge domains that a port is in.
+fn domains(membership: &Membership) -> BTreeSet<usize> {
+    membership.native.iter().copied().chain(membership.vlans.iter().map(|&(_, domain)| domain)).collect()
+}
+
+fn share_a_domain(a: &PortSpec, b: &PortSpec) -> bool {
+    !domains(&a.membership).is_disjoint(&domains(&b.membership))
+}
+
+/// For each worker, the guests' ports that it owns, and the devices where their marks are.
+fn full_watches(config: &Config, opened: &[ports::OpenPort]) -> Vec<Vec<FullWatch>> {
+    let mut watches: Vec<Vec<FullWatch>> = config.workers.iter().map(|_| Vec::new()).collect();
+    for (index, (spec, port)) in config.ports.iter().zip(opened).enumerate() {
+        let Some(station) = port.station else { continue };
+        let devices = config.ports.iter().zip(opened).filter(|(other, _)| share_a_domain(spec, other));
+        let marks: Vec<_> = devices.filter_map(|(_, p)| p.device.as_ref()).map(|d| (d.full_marks(), station)).collect();
+        if let (Some(&worker), false) = (port.workers.first(), marks.is_empty()) {
+            watches[worker].push(FullWatch { port: PortId(index as u16), marks, marked: false });
+        }
+    }
+    watches
+}

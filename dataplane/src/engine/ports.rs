@@ -1,0 +1,230 @@
+//! Opening the ports of a configuration, and spreading their queues over the workers.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{EngineError, share_a_domain};
+use crate::config::{Config, MemifRole, MemifSpec, NetdevSpec, PcapSpec, PortKind, PortSpec, TapSpec};
+use crate::link_rate::Shaped;
+use crate::memif::{Memif, MemifOptions, Role};
+use crate::netdev::{Carries, Device, NetdevError, Options, Others, Registrations, RingSizes};
+use crate::pcap::{Pace, PcapOptions, PcapPort, Repeat};
+use crate::pool::Pool;
+use crate::port::{Counters, Port};
+use crate::tap::{TapOptions, TapPort};
+use crate::units::PortId;
+
+/// What stays with the control side of a port.
+#[derive(Debug)]
+pub struct OpenPort {
+    /// The worker that owns each queue.
+    pub workers: Vec<usize>,
+    /// What each queue counts.
+    pub counters: Vec<Arc<Counters>>,
+    /// How it is attached, where that does not change.
+    pub mode: String,
+    /// The kernel device.
+    pub device: Option<Arc<Device>>,
+    /// The memif's control side, which tells its state and keeps it alive.
+    pub memif: Option<Memif>,
+    /// A guest port's mark in the XDP programs.
+    pub station: Option<u32>,
+}
+
+/// Everything open.
+pub struct Opened {
+    /// In the order of the configuration.
+    pub ports: Vec<OpenPort>,
+    /// For each worker its queues.
+    pub queues: Vec<Vec<(PortId, Box<dyn Port>)>>,
+}
+
+/// Deals queues out to workers, to each in turn, or where the configuration wants them.
+struct Dealer {
+    workers: usize,
+    next: usize,
+}
+
+impl Dealer {
+    fn deal(&mut self, wanted: Option<usize>) -> usize {
+        wanted.unwrap_or_else(|| {
+            let worker = self.next;
+            self.next = (self.next + 1) % self.workers;
+            worker
+        })
+    }
+}
+
+impl Opened {
+    /// Opens every port of `config`; `pools` are the workers' frame memories.
+    ///
+    /// # Errors
+    /// The first port that cannot be had; those before it are closed again.
+    pub fn open(config: &Config, pools: &mut [Pool]) -> Result<Self, EngineError> {
+        let mut opening = Opening {
+            pools,
+            registrations: config.workers.iter().map(|_| Registrations::default()).collect(),
+            dealer: Dealer { workers: config.workers.len(), next: 0 },
+            queues: config.workers.iter().map(|_| Vec::new()).collect(),
+        };
+        let mut ports = Vec::new();
+        let mut stations = 0;
+        for (index, spec) in config.ports.iter().enumerate() {
+            let id = PortId(index as u16);
+            let mut port = match &spec.kind {
+                PortKind::Netdev(netdev) => opening.netdev(id, spec, netdev, carries(config, index)),
+                PortKind::Memif(memif) => opening.memif(id, spec, memif),
+                PortKind::Tap(tap) => opening.tap(id, spec, tap),
+                PortKind::Pcap(pcap) => opening.pcap(id, spec, pcap),
+            }?;
+            if spec.guest.is_some() {
+                port.station = Some(stations);
+                stations += 1;
+            }
+            ports.push(port);
+        }
+        let queues = opening.queues;
+        tell_stations(config, &ports)?;
+        Ok(Self { ports, queues })
+    }
+}
+
+/// Tells every device which stations are the guests' that share a bridge domain with it.
+fn tell_stations(config: &Config, ports: &[OpenPort]) -> Result<(), EngineError> {
+    for (spec, port) in config.ports.iter().zip(ports) {
+        let Some(device) = &port.device else { continue };
+        for (guest, guest_port) in config.ports.iter().zip(ports) {
+            let Some(station) = guest_port.station.filter(|_| share_a_domain(spec, guest)) else { continue };
+            for &mac in &guest.macs {
+                let failed = |source| EngineError::Netdev { port: spec.name.clone(), source };
+                device.add_station(mac, station).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which frames of a device are the engine's: its VLANs, and what is beyond other uplinks of their bridge domains.
+fn carries(config: &Config, index: usize) -> Carries {
+    let spec = &config.ports[index];
+    let learns = |other: &PortSpec| other.macs.is_empty() && share_a_domain(spec, other);
+    let transit = config.ports.iter().enumerate().any(|(i, other)| i != index && learns(other));
+    let mut carries = Carries::nothing(if transit { Others::ToEngine } else { Others::ToHost });
+    if spec.membership.native.is_some() {
+        carries.add_vlan(0);
+    }
+    for (vlan, _) in &spec.membership.vlans {
+        carries.add_vlan(vlan.get());
+    }
+    carries
+}
+
+struct Opening<'a> {
+    pools: &'a mut [Pool],
+    registrations: Vec<Registrations>,
+    dealer: Dealer,
+    queues: Vec<Vec<(PortId, Box<dyn Port>)>>,
+}
+
+impl Opening<'_> {
+    /// Gives a queue to `worker`, behind a shaper where the port has a line rate.
+    fn give(&mut self, worker: usize, id: PortId, spec: &PortSpec, queue: Box<dyn Port>) -> Arc<Counters> {
+        let counters = Arc::clone(queue.counters());
+        let queue = match spec.line_rate {
+            Some(rate) => Box::new(Shaped::new(queue, rate)) as Box<dyn Port>,
+            None => queue,
+        };
+        self.queues[worker].push((id, queue));
+        counters
+    }
+
+    fn netdev(
+        &mut self,
+        id: PortId,
+        spec: &PortSpec,
+        netdev: &NetdevSpec,
+        carries: Carries,
+    ) -> Result<OpenPort, EngineError> {
+        let failed = |source| EngineError::Netdev { port: spec.name.clone(), source };
+        let rings = RingSizes { rx: netdev.ring, tx: netdev.ring };
+        let options = Options { mode: netdev.mode, carries, busy_poll: netdev.busy_poll, rings };
+        let device = Device::open(&netdev.device, options).map_err(failed)?;
+        let queues = netdev.queues.unwrap_or(device.queues());
+        if queues > device.queues() {
+            let (device, has) = (netdev.device.clone(), device.queues());
+            return Err(failed(NetdevError::Queues { device, has, wants: queues }));
+        }
+        if queues < device.queues() {
+            tracing::warn!(
+                "port {}: {} has {} receive queues and {queues} are used; frames for guests that arrive on the others \
+                 are lost: `ethtool -L {} combined {queues}` leaves only these",
+                spec.name,
+                netdev.device,
+                device.queues(),
+                netdev.device,
+            );
+        }
+        let (mut workers, mut counters, mut mode) = (Vec::new(), Vec::new(), String::new());
+        for queue in 0..queues {
+            let worker = self.dealer.deal(spec.worker);
+            let port = device.queue(queue, &mut self.pools[worker], &mut self.registrations[worker]).map_err(failed)?;
+            mode = port.mode();
+            counters.push(self.give(worker, id, spec, Box::new(port)));
+            workers.push(worker);
+        }
+        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, station: None })
+    }
+
+    fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
+        let role = match memif.role {
+            MemifRole::Server => Role::Server,
+            MemifRole::Client => Role::Client,
+        };
+        let options = MemifOptions {
+            socket: memif.socket.clone(),
+            id: memif.id,
+            role,
+            rings: memif.rings,
+            ring_size: memif.ring_size,
+            buffer_size: memif.buffer_size,
+            secret: memif.secret.clone(),
+            name: spec.name.clone(),
+        };
+        let started = Memif::start(&options).map_err(|source| EngineError::Memif { port: spec.name.clone(), source });
+        let (control, rings) = started?;
+        let (mut workers, mut counters) = (Vec::new(), Vec::new());
+        for ring in rings {
+            let worker = self.dealer.deal(spec.worker);
+            counters.push(self.give(worker, id, spec, Box::new(ring)));
+            workers.push(worker);
+        }
+        Ok(OpenPort { workers, counters, mode: String::new(), device: None, memif: Some(control), station: None })
+    }
+
+    fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
+        let netns = tap.netns.as_ref().map(PathBuf::from);
+        let options = TapOptions { device: tap.device.clone(), netns, mtu: None, mac: None };
+        let port = TapPort::open(&options).map_err(|source| EngineError::Tap { port: spec.name.clone(), source })?;
+        Ok(self.single(id, spec, Box::new(port)))
+    }
+
+    fn pcap(&mut self, id: PortId, spec: &PortSpec, pcap: &PcapSpec) -> Result<OpenPort, EngineError> {
+        let options = PcapOptions {
+            replay: pcap.replay.clone(),
+            record: pcap.record.clone(),
+            pace: pcap.rate.and_then(NonZeroU64::new).map_or(Pace::Unpaced, Pace::FramesPerSecond),
+            repeat: if pcap.repeat { Repeat::Forever } else { Repeat::default() },
+        };
+        let port = PcapPort::open(&options).map_err(|source| EngineError::Pcap { port: spec.name.clone(), source })?;
+        Ok(self.single(id, spec, Box::new(port)))
+    }
+
+    /// A port of one queue.
+    fn single(&mut self, id: PortId, spec: &PortSpec, port: Box<dyn Port>) -> OpenPort {
+        let worker = self.dealer.deal(spec.worker);
+        let mode = port.mode();
+        let counters = self.give(worker, id, spec, port);
+        OpenPort { workers: vec![worker], counters: vec![counters], mode, device: None, memif: None, station: None }
+    }
+}

@@ -1,0 +1,177 @@
+//! What the engine tells of itself: counters read while workers write them, summed over queues.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+
+use super::ports::OpenPort;
+use super::share_a_domain;
+use crate::bridge::{self, Fdb, Table};
+use crate::config::{Config, WorkerSpec};
+use crate::control::{
+    DropReport, GuestPortReport, GuestReport, PortReport, Reply, Request, StationReport, Topic, WorkerReport,
+};
+use crate::drops::DropReason;
+use crate::port::Counters;
+use crate::units::Nanos;
+use crate::worker::{Worker, WorkerCounters};
+
+/// A worker, as it is reported.
+#[derive(Debug)]
+pub struct ReportedWorker {
+    core: Option<usize>,
+    counters: Arc<WorkerCounters>,
+    chunks: usize,
+    huge_pages: bool,
+    /// What was lost on the way to each other worker.
+    pub handoffs: Vec<Arc<Counters>>,
+}
+
+impl ReportedWorker {
+    pub fn new((worker, spec): (&Worker, &WorkerSpec)) -> Self {
+        let pool = worker.pool();
+        Self {
+            core: spec.core,
+            counters: worker.counters(),
+            chunks: pool.capacity(),
+            huge_pages: pool.memory().is_huge(),
+            handoffs: Vec::new(),
+        }
+    }
+}
+
+/// Everything that can be shown.
+#[derive(Debug)]
+pub struct Report {
+    config: Config,
+    ports: Vec<OpenPort>,
+    workers: Vec<ReportedWorker>,
+    table: Arc<ArcSwap<Table>>,
+    fdb: Arc<Fdb>,
+}
+
+impl Report {
+    pub fn new(
+        config: &Config,
+        ports: Vec<OpenPort>,
+        workers: Vec<ReportedWorker>,
+        table: Arc<ArcSwap<Table>>,
+        fdb: Arc<Fdb>,
+    ) -> Self {
+        Self { config: config.clone(), ports, workers, table, fdb }
+    }
+
+    pub fn answer(&self, request: Request) -> Reply {
+        let Request::Show(topic) = request;
+        match topic {
+            Topic::Ports => Reply::Ports((0..self.ports.len()).map(|i| self.port(i)).collect()),
+            Topic::Guests => Reply::Guests((0..self.config.guests.len()).map(|i| self.guest(i)).collect()),
+            Topic::Fdb => Reply::Fdb(self.stations()),
+            Topic::Workers => Reply::Workers((0..self.workers.len()).map(|i| self.worker(i)).collect()),
+            Topic::Drops => Reply::Drops(self.drops()),
+        }
+    }
+
+    pub fn describe(&self) -> Vec<String> {
+        let ports = (0..self.ports.len()).map(|i| self.port(i));
+        ports.map(|p| format!("port {}: {}, worker {:?}, {}", p.name, p.kind, p.workers, p.mode)).collect()
+    }
+
+    fn port(&self, index: usize) -> PortReport {
+        let (spec, port) = (&self.config.ports[index], &self.ports[index]);
+        let sum = |which: fn(&Counters) -> &AtomicU64| port.counters.iter().map(|c| which(c).load(Relaxed)).sum();
+        let mut drops = sum_drops(&port.counters);
+        let in_xdp = self.dropped_in_xdp(index);
+        if in_xdp > 0 {
+            *drops.entry(DropReason::GuestFullXdp.name().into()).or_default() += in_xdp;
+        }
+        PortReport {
+            name: spec.name.clone(),
+            kind: spec.kind.name().into(),
+            guest: spec.guest.map(|guest| self.config.guests[guest].name.clone()),
+            workers: port.workers.clone(),
+            up: port.counters.iter().any(|c| c.up.load(Relaxed)),
+            mode: port.memif.as_ref().map_or_else(|| port.mode.clone(), |memif| memif.state().to_string()),
+            rx_frames: sum(|c| &c.rx_frames),
+            rx_bytes: sum(|c| &c.rx_bytes),
+            tx_frames: sum(|c| &c.tx_frames),
+            tx_bytes: sum(|c| &c.tx_bytes),
+            drops,
+        }
+    }
+
+    /// Frames for a guest's port that devices did not even receive.
+    fn dropped_in_xdp(&self, index: usize) -> u64 {
+        let Some(station) = self.ports[index].station else { return 0 };
+        let spec = &self.config.ports[index];
+        let sharing = self.config.ports.iter().zip(&self.ports).filter(|(other, _)| share_a_domain(spec, other));
+        sharing.filter_map(|(_, port)| port.device.as_ref()).map(|device| device.full_drops(station)).sum()
+    }
+
+    fn guest(&self, guest: usize) -> GuestReport {
+        let its_ports = (0..self.ports.len()).filter(|&i| self.config.ports[i].guest == Some(guest));
+        let ports = its_ports.map(|i| GuestPortReport {
+            macs: self.config.ports[i].macs.iter().map(ToString::to_string).collect(),
+            port: self.port(i),
+        });
+        GuestReport { name: self.config.guests[guest].name.clone(), ports: ports.collect() }
+    }
+
+    fn worker(&self, index: usize) -> WorkerReport {
+        let worker = &self.workers[index];
+        let counters = &worker.counters;
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let queues = self.config.ports.iter().zip(&self.ports).flat_map(|(spec, port)| {
+            let own = port.workers.iter().enumerate().filter(|(_, w)| **w == index);
+            own.map(|(queue, _)| format!("{}/{queue}", spec.name))
+        });
+        WorkerReport {
+            worker: index,
+            core: worker.core,
+            queues: queues.collect(),
+            breaths: load(&counters.breaths),
+            busy_breaths: load(&counters.busy_breaths),
+            frames: load(&counters.frames),
+            busy_nanos: load(&counters.busy_nanos),
+            sleeps: load(&counters.sleeps),
+            chunks: worker.chunks,
+            chunks_free: load(&counters.chunks_free),
+            huge_pages: worker.huge_pages,
+            drops: sum_drops(&worker.handoffs),
+        }
+    }
+
+    fn stations(&self) -> Vec<StationReport> {
+        let known = bridge::stations(&self.table.load(), &self.fdb, Nanos::now());
+        let report = |station: bridge::Station| StationReport {
+            domain: self.config.domains[station.domain.index()].name.clone(),
+            mac: station.mac.to_string(),
+            port: self.config.ports[station.port.index()].name.clone(),
+            age: station.age.map(|age| age.0 / 1_000_000_000),
+        };
+        let mut stations: Vec<_> = known.into_iter().map(report).collect();
+        stations.sort();
+        stations
+    }
+
+    fn drops(&self) -> Vec<DropReport> {
+        let of_ports = (0..self.ports.len()).map(|i| self.port(i)).map(|p| (p.name, p.drops));
+        let of_workers = (0..self.workers.len()).map(|i| (format!("worker {i}"), self.worker(i).drops));
+        let places = of_ports.chain(of_workers);
+        places
+            .flat_map(|(place, drops)| {
+                drops.into_iter().map(move |(reason, frames)| DropReport { place: place.clone(), reason, frames })
+            })
+            .collect()
+    }
+}
+
+fn sum_drops(counters: &[Arc<Counters>]) -> BTreeMap<String, u64> {
+    let mut sum = BTreeMap::new();
+    for (reason, frames) in counters.iter().flat_map(|c| c.drops.nonzero()) {
+        *sum.entry(reason.name().to_owned()).or_default() += frames;
+    }
+    sum
+}

@@ -1,0 +1,170 @@
+//! `pointsman show`: what a running engine tells of itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
+use pointsman_dataplane::config::DEFAULT_CONTROL;
+use pointsman_dataplane::control::{Reply, Request, Topic, ask};
+
+use crate::output::print;
+
+/// Show what a running engine does.
+#[derive(Debug, Args)]
+pub struct Show {
+    #[arg(value_enum)]
+    what: What,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// The engine's control socket.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
+    control: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Every port: mode, counters
+    Ports,
+    /// Every guest with its ports and stations
+    Guests,
+    /// Stations of the bridge domains, configured and learned
+    Fdb,
+    /// Every worker: what it owns, how busy it is
+    Workers,
+    /// Every lost frame, by place and reason
+    Drops,
+}
+
+impl Show {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let topic = match self.what {
+            What::Ports => Topic::Ports,
+            What::Guests => Topic::Guests,
+            What::Fdb => Topic::Fdb,
+            What::Workers => Topic::Workers,
+            What::Drops => Topic::Drops,
+        };
+        let reply = ask(&self.control, Request::Show(topic))?;
+        if let Reply::Error(reason) = reply {
+            bail!("the engine refused: {reason}");
+        }
+        if self.json { print(&format!("{}\n", json(&reply)?)) } else { print(&format!("{}\n", table(&reply))) }
+    }
+}
+
+/// The list alone: which one it is was asked for.
+fn json(reply: &Reply) -> serde_json::Result<String> {
+    match reply {
+        Reply::Ports(list) => serde_json::to_string_pretty(list),
+        Reply::Guests(list) => serde_json::to_string_pretty(list),
+        Reply::Fdb(list) => serde_json::to_string_pretty(list),
+        Reply::Workers(list) => serde_json::to_string_pretty(list),
+        Reply::Drops(list) => serde_json::to_string_pretty(list),
+        Reply::Error(reason) => serde_json::to_string_pretty(reason),
+    }
+}
+
+fn table(reply: &Reply) -> Table {
+    match reply {
+        Reply::Ports(ports) => {
+            let head = ["port", "kind", "guest", "worker", "state", "rx frames", "tx frames", "lost", "attached"];
+            grid(
+                head,
+                &[5, 6, 7],
+                ports.iter().map(|p| {
+                    let guest = p.guest.clone().unwrap_or_else(|| "-".into());
+                    let lost = total(&p.drops);
+                    let numbers = [p.rx_frames, p.tx_frames, lost].map(|n| n.to_string());
+                    let [rx, tx, lost] = numbers;
+                    let workers = join(&p.workers);
+                    [p.name.clone(), p.kind.clone(), guest, workers, up(p.up), rx, tx, lost, p.mode.clone()]
+                }),
+            )
+        }
+        Reply::Guests(guests) => {
+            let head = ["guest", "port", "stations", "state", "rx frames", "tx frames", "lost", "attached"];
+            let rows = guests.iter().flat_map(|g| g.ports.iter().map(move |p| (g, p)));
+            grid(
+                head,
+                &[4, 5, 6],
+                rows.map(|(g, p)| {
+                    let port = &p.port;
+                    let numbers = [port.rx_frames, port.tx_frames, total(&port.drops)].map(|n| n.to_string());
+                    let [rx, tx, lost] = numbers;
+                    let stations = p.macs.join("\n");
+                    [g.name.clone(), port.name.clone(), stations, up(port.up), rx, tx, lost, port.mode.clone()]
+                }),
+            )
+        }
+        Reply::Fdb(stations) => grid(
+            ["domain", "station", "port", "last seen"],
+            &[],
+            stations.iter().map(|s| {
+                let age = s.age.map_or_else(|| "configured".into(), |age| format!("{age} s ago"));
+                [s.domain.clone(), s.mac.clone(), s.port.clone(), age]
+            }),
+        ),
+        Reply::Workers(workers) => {
+            let head =
+                ["worker", "core", "queues", "frames", "a busy breath", "ns a frame", "sleeps", "free chunks", "lost"];
+            grid(
+                head,
+                &[3, 4, 5, 6, 7, 8],
+                workers.iter().map(|w| {
+                    let core = w.core.map_or_else(|| "any".into(), |core| core.to_string());
+                    let huge = if w.huge_pages { " (huge pages)" } else { "" };
+                    [
+                        w.worker.to_string(),
+                        core,
+                        w.queues.join(" "),
+                        w.frames.to_string(),
+                        ratio(w.frames, w.busy_breaths),
+                        ratio(w.busy_nanos, w.frames),
+                        w.sleeps.to_string(),
+                        format!("{}/{}{huge}", w.chunks_free, w.chunks),
+                        total(&w.drops).to_string(),
+                    ]
+                }),
+            )
+        }
+        Reply::Drops(drops) => grid(
+            ["place", "reason", "frames"],
+            &[2],
+            drops.iter().map(|d| [d.place.clone(), d.reason.clone(), d.frames.to_string()]),
+        ),
+        Reply::Error(reason) => grid(["error"], &[], [[reason.clone()]].into_iter()),
+    }
+}
+
+fn grid<const N: usize>(head: [&str; N], numbers: &[usize], rows: impl Iterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    for &column in numbers {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn total(drops: &BTreeMap<String, u64>) -> u64 {
+    drops.values().sum()
+}
+
+fn up(up: bool) -> String {
+    if up { "up" } else { "down" }.into()
+}
+
+fn join(numbers: &[usize]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn ratio(a: u64, b: u64) -> String {
+    if b == 0 { "-".into() } else { format!("{:.1}", a as f64 / b as f64) }
+}
