@@ -1,0 +1,28 @@
+# Two commands. Each installs what is missing, and says what first.
+#
+#   make test     format, lints, documentation, licences, tests, interleavings, fuzzing (as root: in namespaces too)
+#   make bench    the paper's Table I, measured on this machine (as root)
+#
+# For work in between: make build, make quick-bench.
+
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+POINTSMAN = $(or $(CARGO_TARGET_DIR),target)/release/pointsman
+
+.PHONY: test bench quick-bench build setup-test setup-bench setup-build
+
+test: setup-test
+	@tests/all.sh
+
+bench: setup-bench
+	cargo build --release --locked
+	$(SUDO) $(POINTSMAN) bench table1
+
+quick-bench: setup-bench
+	cargo build --release --locked
+	$(SUDO) $(POINTSMAN) bench table1 --quick
+
+build: setup-build
+	cargo build --release --locked
+
+setup-test setup-bench setup-build: setup-%:
+	@tests/setup.sh $*
