@@ -1,15 +1,19 @@
 //! The highest rate without loss, found by search.
 //!
 //! A rate is lossless if a trial at it loses no more than [`LOSSLESS`] of the frames. One disturbance on a machine that
-//! does other things besides must not decide, so a rate counts as too high only when two trials in a row lose. The search
-//! goes up from a rate in steps until one is too high (or down until one is not), then halves the distance until the
-//! bounds are closer than the resolution. The answer is the trial with the highest rate that passed: what was shown, not a
-//! bound. If none passed it is the one that lost the least, and says so by its loss.
+//! does other things besides, or shares its processors with other virtual machines, must not decide, so a rate counts as
+//! too high only when three trials in a row lose. The search goes up from a rate in steps until one is too high (or down
+//! until one is not), then halves the distance until the bounds are closer than the resolution. The answer is the trial
+//! with the highest rate that passed: what was shown, not a bound. If none passed it is the one that lost the least, and
+//! says so by its loss.
 
 use anyhow::Result;
 
 /// The part of the frames that may be lost: 0.001 %.
 pub const LOSSLESS: f64 = 1e-5;
+
+/// Trials in a row that must lose before a rate counts as too high.
+const TRIES: usize = 3;
 
 /// How to search.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,7 @@ impl Search {
         while left > 0 {
             let mut passed = false;
             let mut kept = true;
-            for _ in 0..left.min(2) {
+            for _ in 0..left.min(TRIES) {
                 left -= 1;
                 let outcome = trial(rate)?;
                 if outcome.loss() <= LOSSLESS {

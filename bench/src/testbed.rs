@@ -8,8 +8,7 @@
 //!
 //! Two veth pairs are the cables. A veth receives on the core that sends unless its NAPI is "threaded": then a kernel
 //! thread does it, which can be pinned. So the threads of `in` and `out` run on the core of the device under test, that
-//! of `sink` on the traffic's. They go before ordinary threads, as the interrupts of a network card would: the receive
-//! ring of a veth holds 256 frames and a time slice lasts milliseconds.
+//! of `sink` on the traffic's.
 //!
 //! Everything carries the name `pmb-<pid>-<serial>`. It goes when the value is dropped; what a killed run left behind is
 //! recognised by its dead process id and goes when the next run begins. Devices of the host's own are never touched.
@@ -187,7 +186,6 @@ impl Testbed {
         for device in [input, output] {
             for thread in await_napi_threads(&device)? {
                 cpu::pin(thread, cores.dut).with_context(|| format!("pinning the receive thread of {device}"))?;
-                cpu::before_all_others(thread).with_context(|| format!("raising the receive thread of {device}"))?;
             }
         }
         Ok(bed)
@@ -221,6 +219,18 @@ impl Testbed {
     /// The receivers' end of the cable from the host under test.
     pub fn sink_device(&self) -> String {
         format!("{}s", self.short)
+    }
+
+    /// Lets the receive threads of the host go before ordinary threads, as the softirq of a network card would: for peers
+    /// in user space, whose threads share the core with them. The receive ring of a veth holds 256 frames, and an
+    /// ordinary thread that wakes up may have to wait for the end of another's time slice, which is milliseconds.
+    pub fn receive_first(&self) -> Result<()> {
+        for device in [self.in_device(), self.out_device()] {
+            for thread in napi_threads(&device)? {
+                cpu::before_all_others(thread).with_context(|| format!("raising the receive thread of {device}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Teaches whatever learns addresses where the senders and the receivers are: one broadcast from each side.

@@ -14,11 +14,11 @@ use crate::testbed::Testbed;
 /// The program.
 pub const TESTPMD: &str = "dpdk-testpmd";
 
-/// How to call testpmd so that it runs without huge pages, devices of its own or a terminal. Its main thread sleeps
+/// How to call testpmd so that it runs without huge pages, devices of its own, files left behind, or a terminal. Its main thread sleeps
 /// nearly always; it shares the core of the forwarding thread, so that all it uses is counted in one place.
-fn command(name: &str, core: Core, devices: &[String], mode: &[&str]) -> Vec<String> {
+fn command(core: Core, devices: &[String], mode: &[&str]) -> Vec<String> {
     let lcores = format!("0@{0},1@{0}", core.0);
-    let memory = ["--no-huge", "-m", "1024", "--no-pci", "--no-telemetry", "--lcores", &lcores, "--file-prefix", name];
+    let memory = ["--no-huge", "-m", "1024", "--no-pci", "--no-telemetry", "--in-memory", "--lcores", &lcores];
     let mut words: Vec<String> = std::iter::once(TESTPMD).chain(memory).map(str::to_owned).collect();
     for device in devices {
         words.extend(["--vdev".to_owned(), device.clone()]);
@@ -44,8 +44,8 @@ impl TwoDevices {
         let devices = [bed.in_device(), bed.out_device()];
         let devices: Vec<String> =
             (0..).zip(devices).map(|(i, d)| format!("net_af_xdp{i},iface={d},busy_budget=0")).collect();
-        let prefix = format!("{}-netdev", bed.id());
-        let command = command(&prefix, bed.cores.dut, &devices, &["--forward-mode=io"]);
+        bed.receive_first()?;
+        let command = command(bed.cores.dut, &devices, &["--forward-mode=io"]);
         start("testpmd", Some(bed.host.name()), bed.cores.dut, &command, bed.folder.path()).map(Self)
     }
 }
@@ -64,9 +64,8 @@ impl Pairs {
     /// Starts it as the server of `guests` pairs, on `core`, and waits until it forwards: the client sends its first and
     /// only frames as soon as its links are up.
     pub fn start(guests: usize, core: Core, folder: &Path) -> Result<Self> {
-        let prefix = prefix(folder, "server");
         let mode = ["--forward-mode=mac", "--disable-link-check"];
-        let command = command(&prefix, core, &memifs("server", guests, folder), &mode);
+        let command = command(core, &memifs("server", guests, folder), &mode);
         let mut this = start("testpmd-server", None, core, &command, folder).map(Self)?;
         interrupt::wait_for("forwarding by testpmd", Duration::from_secs(15), || {
             this.check()?;
@@ -84,11 +83,6 @@ impl Pairs {
 /// Socket of guest `i` in `folder`. It carries two memifs, with ids 0 and 1.
 pub(super) fn socket(folder: &Path, i: usize) -> String {
     format!("{}/g{i}.sock", folder.display())
-}
-
-fn prefix(folder: &Path, role: &str) -> String {
-    let name = folder.file_name().and_then(|n| n.to_str()).unwrap_or("pmb");
-    format!("{name}-{role}")
 }
 
 fn memifs(role: &str, guests: usize, folder: &Path) -> Vec<String> {
@@ -114,7 +108,7 @@ pub fn circulate(
     mut server: impl FnMut() -> Result<()>,
 ) -> Result<f64> {
     let mode = ["--forward-mode=io", "--tx-first", "--txpkts=64"];
-    let command = command(&prefix(folder, "client"), core, &memifs("client", guests, folder), &mode);
+    let command = command(core, &memifs("client", guests, folder), &mode);
     let mut client = start("testpmd-client", None, core, &command, folder)?;
     // One report a second; the first says nothing, the second holds the start.
     let wanted = seconds + 2;
