@@ -128,6 +128,18 @@ fn bridge(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BURST as u64));
 
     let mut rig = Rig::new();
+    let mut frames = rig.frames(BURST, |_| frame(guest(0), outside(0), &[]));
+    group.bench_function("no bridge: staging alone", |b| {
+        time(b, || {
+            rig.burst.extend(frames.drain(..));
+            for frame in rig.burst.drain(..) {
+                rig.out.send(black_box(OTHER_UPLINK), frame);
+            }
+            rig.out.drain(|_, burst| frames.extend(burst.drain(..)));
+        });
+    });
+
+    let mut rig = Rig::new();
     let frames = rig.frames(BURST, |_| frame(guest(0), outside(0), &[]));
     rig.measure(&mut group, "uplink to guest, one flow", UPLINK, frames);
 

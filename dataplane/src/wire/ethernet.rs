@@ -116,17 +116,18 @@ impl Header {
     /// Fewer than 14 bytes, or fewer than 18 where the first 14 promise a tag.
     #[inline]
     pub fn parse(head: &[u8]) -> Result<Self, Truncated> {
-        let b = head.first_chunk::<HEADER>().ok_or(Truncated)?;
-        // Two overlapping words hold it all.
-        let first = u64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-        let second = u64::from_be_bytes([b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13]]);
+        let bytes = head.first_chunk::<HEADER>().ok_or(Truncated)?;
+        // Two overlapping words hold it all. Copied whole first, or the compiler makes byte loads of them.
+        let (Some(&first), Some(&second)) = (bytes.first_chunk(), bytes.last_chunk()) else { return Err(Truncated) };
+        let (first, second) = (u64::from_be_bytes(first), u64::from_be_bytes(second));
         let untagged = Self { dst: first >> 16, src: second >> 16, tag: None, ethertype: second as u16 };
         if untagged.ethertype != TPID {
             return Ok(untagged);
         }
-        let b = head.first_chunk::<{ HEADER + TAG }>().ok_or(Truncated)?;
-        let tag = Tci(u16::from_be_bytes([b[14], b[15]]));
-        Ok(Self { tag: Some(tag), ethertype: u16::from_be_bytes([b[16], b[17]]), ..untagged })
+        let bytes = head.first_chunk::<{ HEADER + TAG }>().ok_or(Truncated)?;
+        let Some(&tag) = bytes.last_chunk() else { return Err(Truncated) };
+        let tag = u32::from_be_bytes(tag);
+        Ok(Self { tag: Some(Tci((tag >> 16) as u16)), ethertype: tag as u16, ..untagged })
     }
 
     /// Destination address.
