@@ -62,6 +62,26 @@ reasons! {
     KernelFillEmpty = "kernel-fill-empty",
     /// Kernel: a transmit descriptor it would not take (`tx_invalid_descs`).
     KernelTxInvalid = "kernel-tx-invalid",
+    /// Router: not to its Ethernet address, not a protocol it speaks, or a broadcast or group it is no member of.
+    NotForUs = "not-for-us",
+    /// Router: version, lengths or checksum of the IP header are wrong, or its extension headers lead nowhere.
+    IpHeaderInvalid = "ip-header-invalid",
+    /// Router: the sender wants to choose the route, or set an option that must not be skipped.
+    IpOption = "ip-option",
+    /// Router: from or to an address that no packet on a network may have, or that must not leave its link.
+    Martian = "martian",
+    /// Router: time to live or hop limit used up.
+    TtlExpired = "ttl-expired",
+    /// Router: no route to the destination.
+    NoRoute = "no-route",
+    /// Router: the next hop does not answer, or too many frames wait for it.
+    NeighbourUnresolved = "neighbour-unresolved",
+    /// Router: an ARP or neighbour discovery message that breaks a rule of its protocol.
+    NeighbourInvalid = "neighbour-invalid",
+    /// Router: longer than the next link carries, and must not be fragmented.
+    TooBig = "too-big",
+    /// Router: addressed to the router itself, which has no such service.
+    NoService = "no-service",
     /// The kernel refused to take the frame from a tap, or to give it.
     TapError = "tap-error",
 }

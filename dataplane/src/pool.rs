@@ -304,6 +304,26 @@ impl Pool {
         Some(copy)
     }
 
+    /// Appends `len` bytes of `from`, beginning `at` bytes into it. False when `from` ends before, or as
+    /// [`append_raw`](Self::append_raw).
+    pub fn append_from(&mut self, frame: &mut Frame, from: &Frame, mut at: usize, mut len: usize) -> bool {
+        for part in 0..from.chunks() {
+            let Some((start, size)) = self.parts(from).nth(part) else { return false };
+            let n = size.saturating_sub(at).min(len);
+            // SAFETY: `at + n` bytes from `start` are a part of `from`, whose chunks are not free. (Where `n` is zero,
+            // `at` may lie behind the part: `wrapping_add` allows that, and nothing is read.)
+            if n > 0 && !unsafe { self.append_raw(frame, start.wrapping_add(at), n) } {
+                return false;
+            }
+            at = at.saturating_sub(size);
+            len -= n;
+            if len == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The whole frame as bytes, for whatever is not the packet path (captures, tests).
     pub fn to_vec(&self, frame: &Frame) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(frame.len());
@@ -371,6 +391,25 @@ mod tests {
         }
         assert!(pool.frame_from(&pattern(MAX_FRAME + 1)).is_none());
         assert!(pool.frame_from(&[]).is_none());
+    }
+
+    #[test]
+    fn any_range_of_a_frame_can_be_appended_to_another() {
+        let mut pool = Pool::new(64).unwrap();
+        let before = pool.available();
+        let data = pattern(9018);
+        let from = pool.frame_from(&data).unwrap();
+        for (at, len) in [(0, 9018), (0, 1), (CHUNK_DATA - 1, 2), (CHUNK_DATA, CHUNK_DATA), (1000, 8000), (9017, 1)] {
+            let mut frame = pool.frame_from(&[7; 34]).unwrap();
+            assert!(pool.append_from(&mut frame, &from, at, len));
+            assert_eq!(pool.to_vec(&frame), [&[7; 34], &data[at..at + len]].concat());
+            pool.free(frame);
+        }
+        let mut frame = pool.frame_from(&[7; 34]).unwrap();
+        assert!(!pool.append_from(&mut frame, &from, 9000, 19), "beyond the end");
+        pool.free(frame);
+        pool.free(from);
+        assert_eq!(pool.available(), before);
     }
 
     #[test]

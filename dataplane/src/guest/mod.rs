@@ -1,1 +1,44 @@
 //! The guest's side: a software router and a patch to a tap, each a forwarder over memif ports.
+//!
+//! The [`Router`](router::Router) is the virtual router of the benchmark: what a guest would run if it had nothing but
+//! packets to move. The [`Patch`](patch::Patch) joins two ports, so that a namespace's own stack can be the router
+//! behind a tap. Neither knows of sockets, rings or a command line; [`spec`] turns the words of one into plain data.
+
+mod arp;
+mod cache;
+mod config;
+mod fragment;
+mod icmp;
+mod interface;
+mod ipv4;
+mod ipv6;
+mod link;
+mod ndisc;
+mod neighbour;
+pub mod patch;
+pub mod router;
+pub mod routes;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a memif of the guest's is to be found, and which side of it the guest takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemifAddress {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// The interface's number on that socket.
+    pub id: u32,
+    /// Whether the guest listens and the other side connects.
+    pub server: bool,
+}
+
+impl fmt::Display for MemifAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.socket.display(), self.id)
+    }
+}

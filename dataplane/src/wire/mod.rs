@@ -3,7 +3,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
-mod field;
+pub(crate) mod field;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
