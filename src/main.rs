@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod demo;
 mod doctor;
+mod guest;
 mod man;
 mod output;
 mod run;
@@ -32,6 +33,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Show(show::Show),
+    Guest(guest::Guest),
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Show(show) => show.run(),
+        Command::Guest(guest) => guest.run(),
         Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Bench(bench) => bench.run(),

@@ -65,6 +65,7 @@ pub struct PortSpec {
 }
 
 const PORT_KEYS: &str = "role, mac, address and mtu";
+const MEMIF_KEYS: &str = "role";
 const ROUTE_KEYS: &str = "via and dev";
 
 impl FromStr for PortSpec {
@@ -72,7 +73,7 @@ impl FromStr for PortSpec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let (memif, options) = text.split_once(',').unwrap_or((text, ""));
-        let mut memif = MemifAddress::from_str(memif)?;
+        let mut memif = endpoint(memif)?;
         let (mut server, mut mac, mut mtu) = (None, None, None);
         let mut addresses = Vec::new();
         for (key, value) in pairs(options, PORT_KEYS)? {
@@ -93,13 +94,28 @@ impl FromStr for PortSpec {
 impl FromStr for MemifAddress {
     type Err = SpecError;
 
-    /// Reads `SOCKET:ID`, as the side that connects.
+    /// Reads `SOCKET:ID[,role=client|server]`; the side that connects unless it says otherwise.
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let parts = text.rsplit_once(':').filter(|(socket, _)| !socket.is_empty());
-        let id = parts.and_then(|(socket, id)| Some((socket, id.parse().ok()?)));
-        let (socket, id) = id.ok_or_else(|| SpecError::Memif(text.into()))?;
-        Ok(Self { socket: PathBuf::from(socket), id, server: false })
+        let (memif, options) = text.split_once(',').unwrap_or((text, ""));
+        let mut memif = endpoint(memif)?;
+        let mut server = None;
+        for (key, value) in pairs(options, MEMIF_KEYS)? {
+            match key {
+                "role" => once("role", &mut server, role(value)?)?,
+                _ => return Err(SpecError::UnknownKey(key.into(), MEMIF_KEYS)),
+            }
+        }
+        memif.server = server.unwrap_or(false);
+        Ok(memif)
     }
+}
+
+/// Reads `SOCKET:ID`.
+fn endpoint(text: &str) -> Result<MemifAddress, SpecError> {
+    let parts = text.rsplit_once(':').filter(|(socket, _)| !socket.is_empty());
+    let id = parts.and_then(|(socket, id)| Some((socket, id.parse().ok()?)));
+    let (socket, id) = id.ok_or_else(|| SpecError::Memif(text.into()))?;
+    Ok(MemifAddress { socket: PathBuf::from(socket), id, server: false })
 }
 
 impl FromStr for RouteConfig {
@@ -227,6 +243,14 @@ mod tests {
         assert!(spec.interface.mac.is_station());
         assert_ne!(spec.interface.mac, other.interface.mac);
         assert_eq!(spec, "r1.sock:0".parse().unwrap());
+    }
+
+    #[test]
+    fn a_memif_alone_has_a_role_and_nothing_else() {
+        let memif: MemifAddress = "/run/r1.sock:3,role=server".parse().unwrap();
+        assert_eq!(memif, MemifAddress { socket: "/run/r1.sock".into(), id: 3, server: true });
+        let error = "/run/r1.sock:3,mac=02:00:00:00:00:01".parse::<MemifAddress>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown key \"mac\"; the keys are role");
     }
 
     #[test]

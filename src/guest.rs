@@ -1,0 +1,143 @@
+//! `pointsman guest`: the guest's side of a memif, as a virtual router of our own or as a way to a namespace's Linux.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use pointsman_dataplane::forward::Forward;
+use pointsman_dataplane::guest::MemifAddress;
+use pointsman_dataplane::guest::patch::Patch;
+use pointsman_dataplane::guest::router::{RouteConfig, Router};
+use pointsman_dataplane::guest::spec::{PortSpec, router_config};
+use pointsman_dataplane::memif::{Memif, MemifOptions, MemifPort, Role};
+use pointsman_dataplane::port::Port;
+use pointsman_dataplane::signals::Signals;
+use pointsman_dataplane::tap::{TapOptions, TapPort};
+use pointsman_dataplane::units::Nanos;
+use pointsman_dataplane::worker::{Worker, WorkerConfig};
+
+/// Be a guest of an engine: a virtual router, or a way to one.
+#[derive(Debug, Args)]
+pub struct Guest {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Router(RouterArgs),
+    Tap(TapArgs),
+}
+
+/// A software router between memifs: IPv4 and IPv6, static routes, ARP and ND, ICMP errors.
+#[derive(Debug, Args)]
+struct RouterArgs {
+    /// An interface; repeat for each: SOCKET:ID[,role=client|server][,mac=MAC][,address=ADDRESS/LENGTH]...[,mtu=BYTES]
+    #[arg(long = "port", value_name = "PORT", required = true)]
+    ports: Vec<PortSpec>,
+    /// A static route; repeat for each: PREFIX,via=GATEWAY or PREFIX,dev=N
+    #[arg(long = "route", value_name = "ROUTE")]
+    routes: Vec<RouteConfig>,
+    #[command(flatten)]
+    thread: Thread,
+}
+
+/// Join memifs to taps, so that the Linux of a namespace is the virtual router.
+#[derive(Debug, Args)]
+struct TapArgs {
+    /// A memif: SOCKET:ID[,role=client|server]; repeat for each, followed by its --tap
+    #[arg(long = "memif", value_name = "MEMIF", required = true)]
+    memifs: Vec<MemifAddress>,
+    /// The tap that is joined to it
+    #[arg(long = "tap", value_name = "DEVICE", required = true)]
+    taps: Vec<String>,
+    /// The namespace of the tap; once for all, or once for each
+    #[arg(long = "netns", value_name = "NAMESPACE")]
+    namespaces: Vec<PathBuf>,
+    #[command(flatten)]
+    thread: Thread,
+}
+
+#[derive(Debug, Args)]
+struct Thread {
+    /// Pin to this core
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// Look for work so many microseconds before sleeping
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
+    spin: u64,
+}
+
+/// Frame memory of a guest: both directions of two memifs, and a flood's worth in hand.
+const CHUNKS: usize = 8192;
+
+impl Guest {
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.what {
+            What::Router(router) => router.run(),
+            What::Tap(tap) => tap.run(),
+        }
+    }
+}
+
+impl RouterArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let router = Router::new(router_config(&self.ports, &self.routes))?;
+        let signals = Signals::block().context("blocking signals")?;
+        let (mut memifs, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
+        for (n, spec) in self.ports.iter().enumerate() {
+            let (memif, port) = connect(&spec.memif, &format!("router{n}"))?;
+            memifs.push(memif);
+            ports.push(Box::new(port));
+        }
+        self.thread.run(ports, Box::new(router), &signals)
+    }
+}
+
+impl TapArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let pairs = self.memifs.len();
+        if self.taps.len() != pairs {
+            bail!("{pairs} memifs and {} taps; give one --tap for each --memif", self.taps.len());
+        }
+        let namespaces = self.namespaces.len();
+        if namespaces > 1 && namespaces != pairs {
+            bail!("{namespaces} namespaces for {pairs} taps; give --netns once, or once for each");
+        }
+        let signals = Signals::block().context("blocking signals")?;
+        let (mut memifs, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
+        for (n, (address, tap)) in self.memifs.iter().zip(&self.taps).enumerate() {
+            let netns = self.namespaces.get(n).or(self.namespaces.first()).cloned();
+            let options = TapOptions { device: tap.clone(), netns, mtu: None, mac: None };
+            let (memif, port) = connect(address, tap)?;
+            memifs.push(memif);
+            ports.push(Box::new(port));
+            ports.push(Box::new(TapPort::open(&options)?));
+        }
+        self.thread.run(ports, Box::new(Patch), &signals)
+    }
+}
+
+/// The control side, which must live as long as the port is used, and the port.
+fn connect(address: &MemifAddress, name: &str) -> anyhow::Result<(Memif, MemifPort)> {
+    let role = if address.server { Role::Server } else { Role::Client };
+    let (memif, ports) = Memif::start(&MemifOptions::new(name, &address.socket, address.id, role))?;
+    let port = ports.into_iter().next().with_context(|| format!("memif {address}: no ring"))?;
+    Ok((memif, port))
+}
+
+impl Thread {
+    /// Runs the guest's one worker until a signal ends it.
+    fn run(&self, ports: Vec<Box<dyn Port>>, forward: Box<dyn Forward>, signals: &Signals) -> anyhow::Result<()> {
+        let config =
+            WorkerConfig { name: "guest".into(), core: self.core, chunks: CHUNKS, spin: Nanos::from_micros(self.spin) };
+        let worker = Worker::simple(config, ports, forward).context("getting frame memory")?;
+        let bell = worker.doorbell();
+        let thread = std::thread::Builder::new().name("guest".into()).spawn(move || worker.run())?;
+        signals.wait();
+        bell.stop();
+        // A worker that panicked has said so.
+        let _ = thread.join();
+        Ok(())
+    }
+}
