@@ -37,20 +37,19 @@ mod tag;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use arrayvec::ArrayVec;
 
 pub use fdb::{Fdb, Learned};
 pub use table::{Domain, DomainId, Member, Table, TableError};
 
 use crate::drops::DropReason;
 use crate::forward::{Forward, Outputs};
-use crate::frame::{BURST, Burst, Frame};
+use crate::frame::{Burst, Frame};
 use crate::pool::{MAX_FRAME, Pool};
 use crate::units::{Mac, Nanos, PortId};
 use crate::wire::ethernet::{Header, Tci};
 use fdb::{Seconds, Seen};
 use stations::{Key, Place};
-use table::Ingress;
+use table::{Egress, Ingress};
 use tag::Rewrite;
 
 /// Forwards within bridge domains. Every worker has one; table and learned stations are shared.
@@ -76,23 +75,22 @@ impl Forward for Bridge {
             Some(ingress) if table.ports() == out.ports() => ingress,
             _ => return refuse(pool, input, burst, out),
         };
-        let mut view = View::new(table, &self.fdb, input, ingress, out, Seconds::at(now));
-        // First all decisions, which wait for memory and not for each other, then all moves.
-        let verdicts: ArrayVec<Verdict, BURST> =
-            burst.iter().map(|frame| view.judge(pool.head(frame), frame.len())).collect();
-        for (frame, verdict) in burst.drain(..).zip(verdicts) {
-            match verdict {
-                Verdict::Send(port, Rewrite::Keep) => out.send(port, frame),
-                Verdict::Send(port, rewrite) => send(pool, input, frame, Exit { port, rewrite }, out),
-                Verdict::Flood { domain, group, tag } => {
-                    let places = match table.domains.get(usize::from(domain)) {
-                        Some(domain) if group => &domain.everyone[..],
-                        Some(domain) => &domain.learners[..],
-                        None => &[],
-                    };
-                    flood(pool, input, frame, places, tag, out);
+        let mut view = View::new(table, &self.fdb, input, ingress, Seconds::at(now));
+        for frame in burst.drain(..) {
+            // One step after the other, and no verdict that names them all: written to memory in parts and read back as
+            // a whole, it costs more than everything else here.
+            let arrival = match view.admit(pool.head(&frame), frame.len()) {
+                Ok(arrival) => arrival,
+                Err(reason) => {
+                    out.drop(pool, input, frame, reason);
+                    continue;
                 }
-                Verdict::Drop(reason) => out.drop(pool, input, frame, reason),
+            };
+            let tag = arrival.header.tag();
+            match view.locate(&arrival, out) {
+                Some(place) if place.port == input => out.drop(pool, input, frame, DropReason::SamePort),
+                Some(place) => send(pool, input, frame, place, tag, out),
+                None => flood(pool, input, frame, view.audience(&arrival), tag, out),
             }
         }
     }
@@ -103,12 +101,10 @@ impl Forward for Bridge {
     }
 }
 
-/// What becomes of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Send(PortId, Rewrite),
-    Flood { domain: u16, group: bool, tag: Option<Tci> },
-    Drop(DropReason),
+/// A frame that may be forwarded.
+struct Arrival {
+    header: Header,
+    domain: u16,
 }
 
 /// What one burst is judged by. It remembers the last source and destination: frames of a flow come in a row.
@@ -117,35 +113,31 @@ struct View<'a> {
     fdb: &'a Fdb,
     input: PortId,
     ingress: &'a Ingress,
-    out: &'a Outputs,
     now: Seconds,
     /// The last source that may send and is learned.
     source: Key,
     /// The last destination that was known, and where it is.
     destination: Key,
-    place: Option<Place>,
+    place: Place,
 }
 
 impl<'a> View<'a> {
-    fn new(
-        table: &'a Table,
-        fdb: &'a Fdb,
-        input: PortId,
-        ingress: &'a Ingress,
-        out: &'a Outputs,
-        now: Seconds,
-    ) -> Self {
-        Self { table, fdb, input, ingress, out, now, source: Key::NONE, destination: Key::NONE, place: None }
+    fn new(table: &'a Table, fdb: &'a Fdb, input: PortId, ingress: &'a Ingress, now: Seconds) -> Self {
+        Self {
+            table,
+            fdb,
+            input,
+            ingress,
+            now,
+            source: Key::NONE,
+            destination: Key::NONE,
+            place: Place { port: input, egress: Egress::UNTAGGED },
+        }
     }
 
-    /// Decides about the frame of `len` bytes that begins with `head`.
+    /// Lets in the frame of `len` bytes that begins with `head`, or says why not.
     #[inline]
-    fn judge(&mut self, head: &[u8], len: usize) -> Verdict {
-        self.decide(head, len).unwrap_or_else(Verdict::Drop)
-    }
-
-    #[inline]
-    fn decide(&mut self, head: &[u8], len: usize) -> Result<Verdict, DropReason> {
+    fn admit(&mut self, head: &[u8], len: usize) -> Result<Arrival, DropReason> {
         let header = Header::parse(head).map_err(|_| DropReason::Runt)?;
         if len > MAX_FRAME {
             return Err(DropReason::Giant);
@@ -156,20 +148,10 @@ impl<'a> View<'a> {
         }
         let source = Key::new(domain, header.src_word());
         if source != self.source {
-            self.admit(&header, source)?;
+            self.admit_source(&header, source)?;
             self.source = source;
         }
-        let tag = header.tag();
-        if header.to_group() {
-            return Ok(Verdict::Flood { domain, group: true, tag });
-        }
-        let destination = Key::new(domain, header.dst_word());
-        let place = if destination == self.destination { self.place } else { self.locate(destination) };
-        match place {
-            None => Ok(Verdict::Flood { domain, group: false, tag }),
-            Some(place) if place.port == self.input => Err(DropReason::SamePort),
-            Some(place) => Ok(Verdict::Send(place.port, Rewrite::between(tag, place.egress))),
-        }
+        Ok(Arrival { header, domain })
     }
 
     /// The domain that the frame is in.
@@ -186,7 +168,7 @@ impl<'a> View<'a> {
 
     /// Checks the source of a frame, and learns it if that is the way of the port.
     #[inline]
-    fn admit(&mut self, header: &Header, source: Key) -> Result<(), DropReason> {
+    fn admit_source(&mut self, header: &Header, source: Key) -> Result<(), DropReason> {
         match self.ingress.station {
             Some(station) if station == header.src_word() => Ok(()),
             _ if !header.from_station() => Err(DropReason::SourceInvalid),
@@ -219,56 +201,67 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Where a station is, if that is known, and remembers it.
+    /// Where the frame's destination is, if it is one station and known.
     #[inline]
-    fn locate(&mut self, station: Key) -> Option<Place> {
-        let place = self.table.stations.get(station).or_else(|| self.locate_learned(station))?;
-        (self.destination, self.place) = (station, Some(place));
-        Some(place)
+    fn locate(&mut self, arrival: &Arrival, out: &Outputs) -> Option<Place> {
+        if arrival.header.to_group() {
+            return None;
+        }
+        let station = Key::new(arrival.domain, arrival.header.dst_word());
+        if station != self.destination {
+            self.place = self.table.stations.get(station).or_else(|| self.locate_learned(station, out))?;
+            self.destination = station;
+        }
+        Some(self.place)
+    }
+
+    /// Whom a frame goes to whose destination is not one known station.
+    fn audience(&self, arrival: &Arrival) -> &'a [Place] {
+        match self.table.domains.get(usize::from(arrival.domain)) {
+            Some(domain) if arrival.header.to_group() => &domain.everyone,
+            Some(domain) => &domain.learners,
+            None => &[],
+        }
     }
 
     #[inline]
-    fn locate_learned(&self, station: Key) -> Option<Place> {
+    fn locate_learned(&self, station: Key, out: &Outputs) -> Option<Place> {
         let age = self.table.age(station.domain())?;
         let port = self.fdb.lookup(station, self.now, age)?;
         // A learned port need not be one of this table, nor in this domain; asked first, it is safe to ask whether it is up.
         let egress = self.table.egress(station.domain(), port)?;
-        self.out.is_up(port).then_some(Place { port, egress })
+        out.is_up(port).then_some(Place { port, egress })
     }
 }
 
-/// A port that a frame leaves by, and how.
-#[derive(Clone, Copy)]
-struct Exit {
-    port: PortId,
-    rewrite: Rewrite,
-}
-
-/// Sends one frame with its tag rewritten.
+/// Sends the frame, whose tag is `tag`, to `place`.
 #[inline]
-fn send(pool: &mut Pool, input: PortId, frame: Frame, exit: Exit, out: &mut Outputs) {
-    match exit.rewrite.apply(pool, frame) {
-        Ok(frame) => out.send(exit.port, frame),
-        Err(reason) => out.count_drop(input, reason),
+fn send(pool: &mut Pool, input: PortId, frame: Frame, place: Place, tag: Option<Tci>, out: &mut Outputs) {
+    match Rewrite::between(tag, place.egress) {
+        Rewrite::Keep => out.send(place.port, frame),
+        rewrite => match rewrite.apply(pool, frame) {
+            Ok(frame) => out.send(place.port, frame),
+            Err(reason) => out.count_drop(input, reason),
+        },
     }
 }
 
 /// Sends a copy to each of `places` that can have one, and the frame itself to the last.
+#[inline(never)]
 fn flood(pool: &mut Pool, input: PortId, frame: Frame, places: &[Place], tag: Option<Tci>, out: &mut Outputs) {
-    let mut last: Option<Exit> = None;
-    for place in places {
+    let mut last: Option<Place> = None;
+    for &place in places {
         if place.port == input || !out.is_up(place.port) {
             continue;
         }
-        let exit = Exit { port: place.port, rewrite: Rewrite::between(tag, place.egress) };
-        let Some(exit) = last.replace(exit) else { continue };
+        let Some(place) = last.replace(place) else { continue };
         match pool.copy(&frame) {
-            Some(copy) => send(pool, input, copy, exit, out),
+            Some(copy) => send(pool, input, copy, place, tag, out),
             None => out.count_drop(input, DropReason::PoolExhausted),
         }
     }
     match last {
-        Some(exit) => send(pool, input, frame, exit, out),
+        Some(place) => send(pool, input, frame, place, tag, out),
         None => out.drop(pool, input, frame, DropReason::NoOutput),
     }
 }
