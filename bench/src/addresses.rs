@@ -52,3 +52,8 @@ pub const fn router_out_mac(i: usize) -> Mac {
 pub const fn router_out_ip(i: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 20, 2, 1 + i as u8)
 }
+
+/// End `end` (0 or 1) of pair `i` of memifs, on the circulating client's side.
+pub const fn pair_mac(i: usize, end: usize) -> Mac {
+    Mac([0x02, 0x50, 0x4d, 0x30, i as u8, end as u8])
+}

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::testpmd::socket;
 use super::{Peer, Setup, linux};
-use crate::addresses::{PREFIX, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
+use crate::addresses::{PREFIX, pair_mac, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
 use crate::cpu::Core;
 use crate::interrupt;
 use crate::process::Running;
@@ -189,7 +189,8 @@ fn pairs_config(guests: usize, core: Core, folder: &Path) -> String {
             let _ = write!(
                 text,
                 "[[guest.port]]\nkind = \"memif\"\nsocket = \"{socket}\"\nid = {id}\nrole = \"server\"\n\
-                 domain = \"d{i}\"\n"
+                 mac = \"{}\"\ndomain = \"d{i}\"\n",
+                pair_mac(i, id)
             );
         }
     }

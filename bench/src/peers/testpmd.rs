@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Peer;
+use crate::addresses::pair_mac;
 use crate::cpu::Core;
 use crate::interrupt;
 use crate::process::Running;
@@ -16,9 +17,9 @@ pub const TESTPMD: &str = "dpdk-testpmd";
 
 /// How to call testpmd so that it runs without huge pages, devices of its own, files left behind, or a terminal. Its main thread sleeps
 /// nearly always; it shares the core of the forwarding thread, so that all it uses is counted in one place.
-fn command(core: Core, devices: &[String], mode: &[&str]) -> Vec<String> {
+fn command(name: &str, core: Core, devices: &[String], mode: &[&str]) -> Vec<String> {
     let lcores = format!("0@{0},1@{0}", core.0);
-    let memory = ["--no-huge", "-m", "1024", "--no-pci", "--no-telemetry", "--in-memory", "--lcores", &lcores];
+    let memory = ["--no-huge", "-m", "1024", "--no-pci", "--no-telemetry", "--lcores", &lcores, "--file-prefix", name];
     let mut words: Vec<String> = std::iter::once(TESTPMD).chain(memory).map(str::to_owned).collect();
     for device in devices {
         words.extend(["--vdev".to_owned(), device.clone()]);
@@ -31,6 +32,9 @@ fn command(core: Core, devices: &[String], mode: &[&str]) -> Vec<String> {
 
 fn start(name: &str, namespace: Option<&str>, core: Core, command: &[String], folder: &Path) -> Result<Running> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    // DPDK keeps files while it runs, and leaves them behind: they go to our folder, which we remove.
+    let runtime = format!("RUNTIME_DIRECTORY={}", folder.display());
+    let words = [&["env", &runtime], words.as_slice()].concat();
     Running::start(name, namespace, core, &words, folder).map(Running::polite)
 }
 
@@ -45,7 +49,7 @@ impl TwoDevices {
         let devices: Vec<String> =
             (0..).zip(devices).map(|(i, d)| format!("net_af_xdp{i},iface={d},busy_budget=0")).collect();
         bed.receive_first()?;
-        let command = command(bed.cores.dut, &devices, &["--forward-mode=io"]);
+        let command = command("netdev", bed.cores.dut, &devices, &["--forward-mode=io"]);
         start("testpmd", Some(bed.host.name()), bed.cores.dut, &command, bed.folder.path()).map(Self)
     }
 }
@@ -65,7 +69,7 @@ impl Pairs {
     /// only frames as soon as its links are up.
     pub fn start(guests: usize, core: Core, folder: &Path) -> Result<Self> {
         let mode = ["--forward-mode=mac", "--disable-link-check"];
-        let command = command(core, &memifs("server", guests, folder), &mode);
+        let command = command("server", core, &memifs("server", guests, folder), &mode);
         let mut this = start("testpmd-server", None, core, &command, folder).map(Self)?;
         interrupt::wait_for("forwarding by testpmd", Duration::from_secs(15), || {
             this.check()?;
@@ -88,7 +92,7 @@ pub(super) fn socket(folder: &Path, i: usize) -> String {
 fn memifs(role: &str, guests: usize, folder: &Path) -> Vec<String> {
     (0..2 * guests)
         .map(|i| {
-            // An absolute path, not an abstract name: the same for every implementation.
+            // A path, not an abstract name: the same for every implementation.
             let socket = socket(folder, i / 2);
             format!("net_memif{i},role={role},id={},socket={socket},socket-abstract=no", i % 2)
         })
@@ -107,8 +111,15 @@ pub fn circulate(
     seconds: usize,
     mut server: impl FnMut() -> Result<()>,
 ) -> Result<f64> {
-    let mode = ["--forward-mode=io", "--tx-first", "--txpkts=64"];
-    let command = command(core, &memifs("client", guests, folder), &mode);
+    // Frames that leave by one end of a pair are for the other end: a bridge knows where that is.
+    let mut devices = memifs("client", guests, folder);
+    let mut mode = ["--forward-mode=io", "--tx-first", "--txpkts=64"].map(str::to_owned).to_vec();
+    for (i, device) in devices.iter_mut().enumerate() {
+        *device += &format!(",mac={}", pair_mac(i / 2, i % 2));
+        mode.push(format!("--eth-peer={i},{}", pair_mac(i / 2, 1 - i % 2)));
+    }
+    let mode: Vec<&str> = mode.iter().map(String::as_str).collect();
+    let command = command("client", core, &devices, &mode);
     let mut client = start("testpmd-client", None, core, &command, folder)?;
     // One report a second; the first says nothing, the second holds the start.
     let wanted = seconds + 2;
