@@ -40,7 +40,7 @@ for target in "${targets[@]}"; do
     [ -d "$seeds" ] || seeds=
     echo "fuzz: $target for $seconds s"
     log=$probe/$target.log
-    if ! "$target_dir/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    if ! TMPDIR=$probe "$target_dir/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$crashes" "$corpus" $seeds >"$log" 2>&1; then
         tail -n 60 "$log"
         echo "fuzz: $target failed; the input is in $crashes" \
