@@ -30,6 +30,8 @@ pub struct Outputs {
     dirty: Vec<PortId>,
     /// Frames beyond a burst for one port: floods and answers, never the ordinary case.
     spill: Vec<(PortId, Frame)>,
+    /// Takes the spill's place while that is staged, so that neither gives its memory up.
+    spare: Vec<(PortId, Frame)>,
     counters: Vec<Arc<Counters>>,
     up: Vec<bool>,
 }
@@ -42,6 +44,7 @@ impl Outputs {
             staged: (0..ports).map(|_| Burst::new()).collect(),
             dirty: Vec::with_capacity(ports),
             spill: Vec::with_capacity(4 * BURST),
+            spare: Vec::with_capacity(4 * BURST),
             counters,
             up: vec![true; ports],
         }
@@ -104,9 +107,10 @@ impl Outputs {
     /// Stages what was spilled, at most a burst a port; the rest stays for the next round, in order.
     #[cold]
     fn unspill(&mut self) {
-        let spilled = std::mem::take(&mut self.spill);
-        for (port, frame) in spilled {
+        let mut spilled = std::mem::replace(&mut self.spill, std::mem::take(&mut self.spare));
+        for (port, frame) in spilled.drain(..) {
             self.send(port, frame);
         }
+        self.spare = spilled;
     }
 }
