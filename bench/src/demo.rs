@@ -67,7 +67,7 @@ pub fn demo(demo: &Demo) -> Result<()> {
         demo.guests.label(),
         demo.rate
     );
-    let programs = Arc::new(Programs::load(64)?);
+    let programs = Arc::new(Programs::load(peers::time_to_live(ROUTERS))?);
     let bed = Testbed::build(cores)?;
     let setup = Setup { routers: ROUTERS, link: None };
     let mut peer = peers::start(Path::Pointsman(demo.guests), setup, &bed, &programs, &demo.command)?;

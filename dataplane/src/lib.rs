@@ -23,6 +23,7 @@ pub mod pool;
 pub mod port;
 pub mod signals;
 pub mod tap;
+mod timeslice;
 pub mod units;
 pub mod wire;
 pub mod worker;

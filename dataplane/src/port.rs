@@ -24,6 +24,11 @@ pub trait Port: Send {
     /// Ends a breath: whatever was pushed since the last flush is shown to the peer, with at most one system call.
     fn flush(&mut self, pool: &mut Pool);
 
+    /// Wakes the peer if it sleeps and was shown something since it was last told. Called after
+    /// [`flush`](Self::flush), once the worker has nothing else to do or frames have gathered for long enough: to wake
+    /// somebody costs more than a burst.
+    fn notify(&mut self) {}
+
     /// Work that is due now and then, about every 10 ms while busy and once a second at rest: counters, ageing.
     fn tick(&mut self, pool: &mut Pool, now: Nanos);
 

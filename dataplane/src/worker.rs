@@ -16,6 +16,7 @@ use crate::handoff::{self, HandoffRx, HandoffTx};
 use crate::netdev::FullMarks;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
+use crate::timeslice;
 use crate::units::{Nanos, PortId};
 
 /// How often a busy worker does what is due now and then.
@@ -24,6 +25,8 @@ const TICK: Nanos = Nanos::from_millis(10);
 const REST_TICK: Nanos = Nanos::from_secs(1);
 /// How soon a sleeper looks again whether a guest that was marked full has room.
 const FULL_CHECK: Nanos = Nanos::from_micros(200);
+/// How long a busy worker lets frames gather before it wakes the peers that sleep.
+const GATHER: Nanos = Nanos::from_micros(50);
 /// Chunks that can be under way from one worker to another: what a worker takes in while the other draws a long breath.
 const HANDOFF: usize = 2048;
 
@@ -97,6 +100,8 @@ struct Peer {
     tx: HandoffTx,
     rx: HandoffRx,
     bell: Doorbell,
+    /// It sleeps, and was shown something since the bell was last rung.
+    asleep: bool,
 }
 
 /// Where frames for a port go.
@@ -125,6 +130,8 @@ struct Slot {
     port: Box<dyn Port>,
     /// Pushed to since its last flush.
     pushed: bool,
+    /// Flushed since its peer was last told.
+    untold: bool,
 }
 
 /// A worker, ready to run on a thread of its own.
@@ -142,6 +149,8 @@ pub struct Worker {
     doorbell: Doorbell,
     counters: Arc<WorkerCounters>,
     full: Vec<FullWatch>,
+    /// Since when a peer has been left untold.
+    untold_since: Option<Nanos>,
 }
 
 impl Worker {
@@ -171,7 +180,7 @@ impl Worker {
         Ok(Self {
             config,
             pool,
-            slots: ports.into_iter().map(|(id, port)| Slot { id, port, pushed: false }).collect(),
+            slots: ports.into_iter().map(|(id, port)| Slot { id, port, pushed: false, untold: false }).collect(),
             routes,
             peers: Vec::new(),
             out: Outputs::new(counters),
@@ -180,6 +189,7 @@ impl Worker {
             doorbell,
             counters: Arc::default(),
             full: Vec::new(),
+            untold_since: None,
         })
     }
 
@@ -202,8 +212,8 @@ impl Worker {
         let counters = [Arc::clone(there.counters()), Arc::clone(back.counters())];
         self.reach(other);
         other.reach(self);
-        self.peers.push(Peer { tx: there, rx: arriving_back, bell: other.doorbell() });
-        other.peers.push(Peer { tx: back, rx: arriving_there, bell: self.doorbell() });
+        self.peers.push(Peer { tx: there, rx: arriving_back, bell: other.doorbell(), asleep: false });
+        other.peers.push(Peer { tx: back, rx: arriving_there, bell: self.doorbell(), asleep: false });
         counters
     }
 
@@ -242,6 +252,9 @@ impl Worker {
         if let Some(core) = self.config.core {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
         }
+        if let Err(e) = timeslice::shorten() {
+            tracing::debug!("{}: no short time slices: {e}", self.config.name);
+        }
         let mut burst = Burst::new();
         let mut now = Nanos::now();
         let mut next_tick = now;
@@ -261,8 +274,12 @@ impl Worker {
                 add(&counters.frames, frames);
                 add(&counters.busy_nanos, now.since(began).0);
                 idle_since = None;
+                if self.untold_since.is_some_and(|since| now.since(since) >= GATHER) {
+                    self.notify();
+                }
                 continue;
             }
+            self.notify();
             let since = *idle_since.get_or_insert(now);
             if now.since(since) < self.config.spin {
                 std::hint::spin_loop();
@@ -298,8 +315,24 @@ impl Worker {
                 self.push();
             }
         }
-        self.flush();
+        self.flush(now);
         frames
+    }
+
+    /// Wakes the peers that sleep and were shown something.
+    #[inline]
+    fn notify(&mut self) {
+        if self.untold_since.take().is_none() {
+            return;
+        }
+        for slot in self.slots.iter_mut().filter(|slot| slot.untold) {
+            slot.port.notify();
+            slot.untold = false;
+        }
+        for peer in self.peers.iter_mut().filter(|peer| peer.asleep) {
+            peer.bell.ring();
+            peer.asleep = false;
+        }
     }
 
     /// Pushes what the forwarder staged.
@@ -322,16 +355,19 @@ impl Worker {
 
     /// Ends a breath: peers and kernel learn of what was pushed, and full guests are marked.
     #[inline]
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Nanos) {
         for slot in &mut self.slots {
             if slot.pushed {
                 slot.port.flush(&mut self.pool);
                 slot.pushed = false;
+                slot.untold = true;
+                self.untold_since.get_or_insert(now);
             }
         }
         for peer in &mut self.peers {
             if peer.tx.flush() {
-                peer.bell.ring();
+                peer.asleep = true;
+                self.untold_since.get_or_insert(now);
             }
             if peer.tx.outstanding() > 0 {
                 peer.tx.reclaim(&mut self.pool);
@@ -362,7 +398,7 @@ impl Worker {
         }
         self.forward.tick(&mut self.pool, &mut self.out, now);
         self.push();
-        self.flush();
+        self.flush(now);
         self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
     }
 

@@ -142,9 +142,9 @@ fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
     })
 }
 
-/// One worker, and whatever `folder` and `core` decide.
+/// One worker, which shares its core and so does not spin, and whatever `folder` and `core` decide.
 fn head(folder: &Path, core: Core) -> String {
-    format!("control = \"{}/control.sock\"\n[[worker]]\ncore = {}\n", folder.display(), core.0)
+    format!("control = \"{}/control.sock\"\n[[worker]]\ncore = {}\nspin = \"0us\"\n", folder.display(), core.0)
 }
 
 fn table1_config(setup: Setup, bed: &Testbed) -> String {

@@ -75,6 +75,10 @@ impl Port for Shaped {
         self.inner.flush(pool);
     }
 
+    fn notify(&mut self) {
+        self.inner.notify();
+    }
+
     fn tick(&mut self, pool: &mut Pool, now: Nanos) {
         self.inner.tick(pool, now);
     }

@@ -98,8 +98,18 @@ impl Port for MemifPort {
         }
     }
 
+    /// What was pushed is in the ring already. A sleeper is told at once only when the ring would else run full.
     #[inline]
     fn flush(&mut self, _pool: &mut Pool) {
+        if let Some(Attached { tx: Some(tx), .. }) = &mut self.attached {
+            if tx.is_half_full() {
+                tx.flush();
+            }
+        }
+    }
+
+    #[inline]
+    fn notify(&mut self) {
         if let Some(Attached { tx: Some(tx), .. }) = &mut self.attached {
             tx.flush();
         }

@@ -96,6 +96,12 @@ impl Sender {
         self.full.get()
     }
 
+    /// Whether a peer that sleeps had better be told now.
+    pub(super) fn is_half_full(&self) -> bool {
+        let half = self.half.ring.size() / 2;
+        self.room() < half && self.allowed().wrapping_sub(self.next) < half
+    }
+
     /// Copies all frames of the burst that there is room for, and frees all.
     #[inline]
     pub(super) fn push(&mut self, pool: &mut Pool, burst: &mut Burst, counters: &Counters) -> Result<(), Fault> {

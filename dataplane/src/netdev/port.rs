@@ -34,6 +34,9 @@ pub struct NetdevPort {
     busy_poll: bool,
     /// A frame whose last chunk has not arrived yet.
     partial: Option<Frame>,
+    /// Chunks that lie in the fill or the receive ring. Never more than the receive ring takes: the kernel then runs out
+    /// of chunks before it runs out of ring, and drops what is too much before it has copied it.
+    lent: u32,
     /// Put since the last kick.
     unkicked: bool,
     watched: bool,
@@ -61,6 +64,7 @@ impl NetdevPort {
             max_frame,
             busy_poll,
             partial: None,
+            lent: 0,
             unkicked: false,
             watched: false,
             host_copies: HOST_COPIES_PER_SECOND / 100,
@@ -73,14 +77,15 @@ impl NetdevPort {
     /// Lends the kernel as many chunks as the fill ring takes.
     #[inline]
     fn refill(&mut self, pool: &mut Pool) {
-        let fill = &mut self.socket.fill;
-        let room = fill.room(BURST as u32);
-        if room < BURST as u32 {
+        let wanted = self.socket.rx.size() - self.lent;
+        if wanted < BURST as u32 {
             return;
         }
-        for _ in 0..room {
+        let fill = &mut self.socket.fill;
+        for _ in 0..fill.room(wanted).min(wanted) {
             let Some(chunk) = pool.lend() else { break };
             fill.put(u64::from(chunk) * CHUNK as u64);
+            self.lent += 1;
         }
         fill.publish_put();
     }
@@ -176,6 +181,7 @@ impl Port for NetdevPort {
             burst.push(frame);
         }
         self.socket.rx.release(take);
+        self.lent = self.lent.saturating_sub(take);
         self.refill(pool);
         self.counters.received((burst.len() - first) as u64, bytes);
         for frame in &burst[first..] {
