@@ -251,7 +251,126 @@ fn gateway(config: &RouterConfig, route: &RouteConfig) -> Result<usize, RouterEr
         None => (0..interfaces.len()).find(on),
     };
     found.ok_or_else(|| {
-        let place = route.interface.map_or("no interface".into(), |i| format!("interface {i}, but not on it"));
-        no_route(route, format!("gateway {gateway} is on {place}'s network; give an interface an address next to it"))
+        let place = match route.interface {
+            Some(index) => format!("not on interface {index}'s network"),
+            None => "on no interface's network".into(),
+        };
+        no_route(route, format!("gateway {gateway} is {place}; give an interface an address next to it"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(n: u8, addresses: &[&str]) -> InterfaceConfig {
+        let address = |text: &&str| {
+            let (address, length) = text.split_once('/').unwrap();
+            InterfaceAddress { address: address.parse().unwrap(), length: length.parse().unwrap() }
+        };
+        let addresses = addresses.iter().map(address).collect();
+        InterfaceConfig { mac: Mac([2, 0, 0, 0, 0, n]), mtu: 1500, addresses }
+    }
+
+    fn good() -> RouterConfig {
+        let interfaces =
+            vec![interface(1, &["10.0.0.1/24", "2001:db8::1/64"]), interface(2, &["10.0.1.1/31", "2001:db8:1::1/127"])];
+        RouterConfig { interfaces, routes: vec![] }
+    }
+
+    fn wrong(change: impl FnOnce(&mut RouterConfig)) -> String {
+        let mut config = good();
+        change(&mut config);
+        build(&config).err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn what_can_be_is_built() {
+        let mut config = good();
+        for route in
+            ["0.0.0.0/0,via=10.0.1.0", "::/0,via=fe80::1,dev=1", "10.9.0.0/16,dev=0", "10.8.0.0/16,via=10.0.0.2,dev=0"]
+        {
+            config.routes.push(route.parse().unwrap());
+        }
+        let (interfaces, routes) = build(&config).unwrap();
+        assert_eq!(interfaces.len(), 2);
+        assert!(routes.v4([192, 0, 2, 1].into()).is_some());
+        config.interfaces = vec![interface(1, &[])];
+        config.routes.clear();
+        assert!(build(&config).is_ok(), "an interface without addresses");
+    }
+
+    #[test]
+    fn wrong_interfaces_are_named_with_what_to_do() {
+        assert_eq!(wrong(|c| c.interfaces.clear()), "the router has no interface; give it at least one");
+        assert_eq!(
+            wrong(|c| c.interfaces[1].mtu = 60),
+            "interface 1: an MTU of 60 is too small; IPv4 needs at least 68"
+        );
+        assert_eq!(
+            wrong(|c| c.interfaces[0].mtu = 1279),
+            "interface 0: an MTU of 1279 is too small; IPv6 needs at least 1280: take the IPv6 addresses away, or raise it"
+        );
+        assert!(
+            wrong(|c| c.interfaces[0].mac = Mac::BROADCAST).contains("ff:ff:ff:ff:ff:ff is not a station's address")
+        );
+        for address in [
+            "10.0.0.0/24",
+            "10.0.0.255/24",
+            "10.0.0.1/0",
+            "10.0.0.1/33",
+            "127.0.0.1/8",
+            "224.0.0.1/24",
+            "0.0.0.0/0",
+            "255.255.255.255/32",
+            "2001:db8::/64",
+            "2001:db8::1/129",
+            "2001:db8::1/0",
+            "::1/128",
+            "fe80::1/64",
+            "ff02::1/64",
+        ] {
+            let message = wrong(|c| c.interfaces[1] = interface(2, &[address]));
+            assert!(
+                message.starts_with(&format!("interface 1: {address} cannot be an interface's address: ")),
+                "{message}"
+            );
+        }
+        assert_eq!(
+            wrong(|c| c.interfaces[1] = interface(2, &["10.0.0.7/24"])),
+            "interfaces 0 and 1 share 10.0.0.0/24; give each interface a network of its own"
+        );
+        assert_eq!(
+            wrong(|c| c.interfaces[1] = interface(2, &["2001:db8::1/48"])),
+            "interfaces 0 and 1 share 2001:db8::1; give each interface a network of its own"
+        );
+    }
+
+    #[test]
+    fn routes_that_lead_nowhere_are_named_with_what_to_do() {
+        for (routes, message) in [
+            (&["10.9.0.0/16,dev=2"][..], "route 10.9.0.0/16: there is no interface 2; the last one is 1"),
+            (
+                &["10.9.0.0/16,via=192.0.2.1"],
+                "route 10.9.0.0/16: gateway 192.0.2.1 is on no interface's network; give an interface an address next to it",
+            ),
+            (
+                &["10.9.0.0/16,via=10.0.0.2,dev=1"],
+                "route 10.9.0.0/16: gateway 10.0.0.2 is not on interface 1's network; give an interface an address next to it",
+            ),
+            (
+                &["10.9.0.0/16,via=2001:db8::2"],
+                "route 10.9.0.0/16: gateway 2001:db8::2 is of the other family; give one of the route's own",
+            ),
+            (
+                &["10.9.0.0/16,via=10.0.1.1"],
+                "route 10.9.0.0/16: gateway 10.0.1.1 is the router itself; give a neighbour",
+            ),
+            (&["::/0,via=fe80::1"], "route ::/0: gateway fe80::1 is on every link; say on which interface"),
+            (&["10.9.0.0/16,dev=0", "10.9.0.0/16,dev=1"], "route 10.9.0.0/16: is there twice; take one away"),
+        ] {
+            let routes = routes.iter().map(|route| route.parse().unwrap()).collect();
+            assert_eq!(wrong(|c| c.routes = routes), message);
+        }
+    }
 }
