@@ -47,6 +47,9 @@ pub(crate) fn begin(options: &Options) -> Result<(Cores, Machine)> {
     }
     cpu::pin(0, cores.traffic).context("pinning the benchmark to its core")?;
     eprintln!("{}", machine.line());
+    if machine.load_at_start > 0.5 {
+        eprintln!("the machine is busy with other things: figures will be low and lie far apart");
+    }
     Ok((cores, machine))
 }
 
