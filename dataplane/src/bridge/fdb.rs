@@ -112,6 +112,12 @@ impl Bucket {
         Self { keys: [const { AtomicU64::new(EMPTY) }; WIDTH], sightings: [const { AtomicU64::new(0) }; WIDTH] }
     }
 
+    /// The slot that holds `key`: mostly the first, so a branch at each is guessed right.
+    #[inline]
+    fn find(&self, key: Key) -> Option<Slot<'_>> {
+        self.slots().find(|slot| slot.key.load(Acquire) == key.0)
+    }
+
     #[inline]
     fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
         self.keys.iter().zip(&self.sightings).map(|(key, sighting)| Slot { key, sighting })
@@ -214,34 +220,28 @@ impl Fdb {
         [at, at ^ 1].into_iter().filter_map(|at| self.buckets.get(at))
     }
 
+    /// The slot that holds `key`.
+    #[inline]
+    fn find(&self, key: Key, hash: u64) -> Option<Slot<'_>> {
+        self.pair(hash).find_map(|bucket| bucket.find(key))
+    }
+
     /// The port behind which the station was last seen, no longer than `age` ago.
     #[inline]
     pub(super) fn lookup(&self, key: Key, now: Seconds, age: Seconds) -> Option<PortId> {
         let hash = self.mixer.mix(key);
-        for bucket in self.pair(hash) {
-            for slot in bucket.slots() {
-                if slot.key.load(Acquire) == key.0 {
-                    let sighting = slot.sighting();
-                    let fresh = sighting.is_of(hash) && now.since(sighting.at()) <= age;
-                    return fresh.then_some(sighting.port());
-                }
-            }
-        }
-        None
+        let sighting = self.find(key, hash)?.sighting();
+        (sighting.is_of(hash) && now.since(sighting.at()) <= age).then_some(sighting.port())
     }
 
     /// Notes that a known station is behind `port`.
     #[inline]
     pub(super) fn refresh(&self, key: Key, port: PortId, now: Seconds) -> Seen {
         let hash = self.mixer.mix(key);
-        for bucket in self.pair(hash) {
-            for slot in bucket.slots() {
-                if slot.key.load(Acquire) == key.0 {
-                    return Self::note(&slot, hash, port, now);
-                }
-            }
+        match self.find(key, hash) {
+            Some(slot) => Self::note(&slot, hash, port, now),
+            None => Seen::Unknown,
         }
-        Seen::Unknown
     }
 
     #[inline]
