@@ -248,7 +248,9 @@ impl Inner {
         }
         let listener = Listener::bind(path)?;
         let token = self.token();
-        self.watch(listener.as_fd(), token, libc::EPOLLIN as u32).map_err(MemifError::Control)?;
+        for fd in listener.fds() {
+            self.watch(fd, token, libc::EPOLLIN as u32).map_err(MemifError::Control)?;
+        }
         let listening =
             Listening { listener, path: path.to_owned(), window: Instant::now(), accepted: 0, paused: None };
         self.listeners.insert(token, listening);
@@ -265,9 +267,7 @@ impl Inner {
             }
             if listening.accepted >= MAX_ACCEPTS {
                 listening.paused = Some(now + WINDOW);
-                let listening = &self.listeners[&token];
-                let _ = self.epoll(libc::EPOLL_CTL_MOD, listening.listener.as_fd(), token, 0);
-                return;
+                return self.set_listening(token, 0);
             }
             let Some(socket) = listening.listener.accept() else { return };
             listening.accepted += 1;
@@ -276,6 +276,14 @@ impl Inner {
                 self.open(socket, Some(token), None, Stage::Stranger, now);
             }
             self.limit_strangers(token);
+        }
+    }
+
+    fn set_listening(&self, token: u64, events: u32) {
+        if let Some(listening) = self.listeners.get(&token) {
+            for fd in listening.listener.fds() {
+                let _ = self.epoll(libc::EPOLL_CTL_MOD, fd, token, events);
+            }
         }
     }
 
@@ -542,9 +550,8 @@ impl Inner {
         for token in resumed {
             if let Some(listening) = self.listeners.get_mut(&token) {
                 listening.paused = None;
-                let listening = &self.listeners[&token];
-                let _ = self.epoll(libc::EPOLL_CTL_MOD, listening.listener.as_fd(), token, libc::EPOLLIN as u32);
             }
+            self.set_listening(token, libc::EPOLLIN as u32);
         }
         self.retired.retain(|link| Arc::strong_count(link) > 1);
         let deadlines = self.sessions.values().filter_map(|s| s.deadline);

@@ -4,6 +4,12 @@
 //! as two blocks that overlap in the middle: no loop, no byte beyond the frame read or written (what lies behind a frame
 //! in a reused chunk is another guest's), and a compiler turns each block into a few vector moves.
 
+/// What is copied at a time: 16 bytes, a vector register.
+#[cfg(target_arch = "x86_64")]
+type Word = std::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Word = u128;
+
 /// Copies `len` bytes.
 ///
 /// # Safety
@@ -11,31 +17,32 @@
 /// the call; what is then copied is unspecified, and only the copy may be judged.
 #[inline(always)]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: in each arm both blocks lie within `len`, which is at least the block's length.
+    // SAFETY: in the short arms every word lies within `len`, counted from the front or from the back. All is loaded
+    // before anything is stored: no load waits for a store, and the values stay in registers.
     unsafe {
+        let get = |at: usize| from.add(at).cast::<Word>().read_unaligned();
+        let put = |at: usize, word: Word| to.add(at).cast::<Word>().write_unaligned(word);
         if len > 32 && len <= 64 {
-            ends::<32>(from, to, len);
+            let (a, b) = (get(0), get(16));
+            let (y, z) = (get(len - 32), get(len - 16));
+            put(0, a);
+            put(16, b);
+            put(len - 32, y);
+            put(len - 16, z);
         } else if len > 64 && len <= 128 {
-            ends::<64>(from, to, len);
+            let (a, b, c, d) = (get(0), get(16), get(32), get(48));
+            let (w, x, y, z) = (get(len - 64), get(len - 48), get(len - 32), get(len - 16));
+            put(0, a);
+            put(16, b);
+            put(32, c);
+            put(48, d);
+            put(len - 64, w);
+            put(len - 48, x);
+            put(len - 32, y);
+            put(len - 16, z);
         } else {
             std::ptr::copy_nonoverlapping(from, to, len);
         }
-    }
-}
-
-/// Copies the first and the last `N` bytes of `len`, which is from `N` to twice `N`.
-///
-/// # Safety
-/// As [`copy`].
-#[inline(always)]
-unsafe fn ends<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
-    let last = len - N;
-    // SAFETY: `N <= len` bytes from both ends. Both blocks are loaded before either is stored: the loads need not wait.
-    unsafe {
-        let head: [u8; N] = from.cast::<[u8; N]>().read();
-        let tail: [u8; N] = from.add(last).cast::<[u8; N]>().read();
-        to.cast::<[u8; N]>().write(head);
-        to.add(last).cast::<[u8; N]>().write(tail);
     }
 }
 
@@ -46,6 +53,18 @@ pub(super) fn prefetch(at: *const u8) {
     // SAFETY: a prefetch may name any address; it never faults.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Asks for the cache line at `at` and takes it from the other core, to write it soon.
+#[inline(always)]
+pub(super) fn prefetch_to_write(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch may name any address; it never faults. Processors without this one take it as no operation.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

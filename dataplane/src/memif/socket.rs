@@ -2,6 +2,10 @@
 //!
 //! Nothing here waits. A peer that sends nothing, half a message, or a handful of descriptors that nobody asked for costs
 //! a return value.
+//!
+//! A path stands for two addresses: the socket file, and the abstract name of the same text, which is what DPDK uses
+//! unless it is told `socket-abstract=no`. A server listens on both, a client tries one after the other. Files have
+//! permissions, abstract names have none: over an abstract name only our own user and root are talked to.
 
 use std::fs::File;
 use std::io;
@@ -60,6 +64,8 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
+    /// Listens on the abstract name; none if a stranger sits on it.
+    by_name: Option<OwnedFd>,
     path: PathBuf,
     /// Device and inode of the file, so that a successor's is not removed.
     file: Option<(u64, u64)>,
@@ -89,29 +95,76 @@ impl Listener {
             std::fs::remove_file(path).map_err(fail)?;
             address.call(fd.as_fd(), libc::bind).map_err(fail)?;
         }
-        // SAFETY: no pointers.
-        if unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) } != 0 {
-            return Err(fail(io::Error::last_os_error()));
-        }
+        listen(&fd).map_err(fail)?;
         drop(lock);
         let file = std::fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()));
-        Ok(Self { fd, path: path.to_owned(), file })
+        let mut listener = Self { fd, by_name: None, path: path.to_owned(), file };
+        listener.by_name = listener.bind_name()?;
+        Ok(listener)
+    }
+
+    fn bind_name(&self) -> Result<Option<OwnedFd>, ListenError> {
+        let path = &self.path;
+        let fail = |source| ListenError::Io { path: path.clone(), source };
+        let Ok(address) = Address::by_name(path) else { return Ok(None) };
+        let fd = seqpacket().map_err(fail)?;
+        if address.call(fd.as_fd(), libc::bind).is_err() {
+            // Someone has the name. If it is one that we would talk to, it is in use; if not, do without.
+            return match connect_address(&address) {
+                Ok(other) if !is_trusted(other.as_fd()) => Ok(None),
+                _ => Err(ListenError::InUse(path.clone())),
+            };
+        }
+        listen(&fd).map_err(fail)?;
+        Ok(Some(fd))
     }
 
     /// The next connection; `None` when there is none.
     pub fn accept(&self) -> Option<OwnedFd> {
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: the peer's address is not asked for.
-        let fd = unsafe { libc::accept4(self.fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
-        // SAFETY: the kernel just gave us this descriptor.
-        (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+        if let Some(socket) = accept(&self.fd) {
+            return Some(socket);
+        }
+        let by_name = self.by_name.as_ref()?;
+        loop {
+            let socket = accept(by_name)?;
+            if is_trusted(socket.as_fd()) {
+                return Some(socket);
+            }
+        }
+    }
+
+    /// What becomes readable when someone connects.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [Some(&self.fd), self.by_name.as_ref()].into_iter().flatten().map(AsFd::as_fd)
     }
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+fn listen(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    match unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
+}
+
+fn accept(fd: &OwnedFd) -> Option<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the peer's address is not asked for.
+    let fd = unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+    // SAFETY: the kernel just gave us this descriptor.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether the other end of a connection is our own user or root.
+fn is_trusted(socket: BorrowedFd<'_>) -> bool {
+    let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: 0 };
+    let mut len = std::mem::size_of_val(&peer) as libc::socklen_t;
+    let (at, fd) = ((&raw mut peer).cast(), socket.as_raw_fd());
+    // SAFETY: `peer` has room for the `len` bytes that are asked for.
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, at, &raw mut len) };
+    // SAFETY: cannot fail.
+    let own = unsafe { libc::geteuid() };
+    got == 0 && (peer.uid == 0 || peer.uid == own)
 }
 
 impl Drop for Listener {
@@ -128,8 +181,16 @@ impl Drop for Listener {
 /// # Errors
 /// Nobody listens there, or the path is too long.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let address = Address::new(path).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-    connect_address(&address)
+    let invalid = |e| io::Error::new(io::ErrorKind::InvalidInput, e);
+    let error = match connect_address(&Address::new(path).map_err(invalid)?) {
+        Err(error) => error,
+        connected => return connected,
+    };
+    match Address::by_name(path).map(|address| connect_address(&address)) {
+        Ok(Ok(socket)) if is_trusted(socket.as_fd()) => Ok(socket),
+        // What is wrong with the file says more than that nobody has the name.
+        _ => Err(error),
+    }
 }
 
 /// Whether `path` fits into an address.
@@ -274,22 +335,36 @@ fn lock_directory(path: &Path) -> Option<File> {
     Some(file)
 }
 
-/// A unix address.
-struct Address(libc::sockaddr_un);
+/// A unix address and its length.
+struct Address(libc::sockaddr_un, usize);
 
 impl Address {
+    /// The socket file at `path`.
     fn new(path: &Path) -> Result<Self, ListenError> {
+        let mut address = Self::with_bytes(path, 0)?;
+        address.1 = std::mem::size_of_val(&address.0);
+        Ok(address)
+    }
+
+    /// The abstract name of the same text.
+    fn by_name(path: &Path) -> Result<Self, ListenError> {
+        Self::with_bytes(path, 1)
+    }
+
+    /// `path` behind `zeros` zero bytes, with room for one more.
+    fn with_bytes(path: &Path, zeros: usize) -> Result<Self, ListenError> {
         // SAFETY: all zero is a valid sockaddr_un.
         let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
         let bytes = path.as_os_str().as_bytes();
-        if bytes.len() >= address.sun_path.len() {
+        if bytes.len() + zeros >= address.sun_path.len() {
             return Err(ListenError::TooLong(path.to_owned()));
         }
         address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        for (to, from) in address.sun_path.iter_mut().skip(zeros).zip(bytes) {
             *to = *from as libc::c_char;
         }
-        Ok(Self(address))
+        let before = std::mem::size_of_val(&address) - std::mem::size_of_val(&address.sun_path);
+        Ok(Self(address, before + zeros + bytes.len()))
     }
 
     fn call(
@@ -297,9 +372,8 @@ impl Address {
         fd: BorrowedFd<'_>,
         what: unsafe extern "C" fn(libc::c_int, *const libc::sockaddr, libc::socklen_t) -> libc::c_int,
     ) -> io::Result<()> {
-        let len = std::mem::size_of_val(&self.0) as libc::socklen_t;
-        // SAFETY: `bind` and `connect` read `len` bytes of the address, which are there.
-        match unsafe { what(fd.as_raw_fd(), (&raw const self.0).cast(), len) } {
+        // SAFETY: `bind` and `connect` read as many bytes of the address as are told, which are there.
+        match unsafe { what(fd.as_raw_fd(), (&raw const self.0).cast(), self.1 as libc::socklen_t) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
@@ -352,6 +426,20 @@ mod tests {
         assert!(matches!(Listener::bind(&long), Err(ListenError::TooLong(_))));
         let nowhere = PathBuf::from("/nonexistent-directory/a.sock");
         assert!(matches!(Listener::bind(&nowhere), Err(ListenError::Io { .. })));
+    }
+
+    #[test]
+    fn the_abstract_name_leads_to_the_same_listener_and_is_in_use_too() {
+        let place = Place::new("name");
+        let listener = Listener::bind(&place.0).unwrap();
+        let _here = connect_address(&Address::by_name(&place.0).unwrap()).unwrap();
+        assert!(listener.accept().is_some());
+        assert!(listener.accept().is_none());
+        // The file is removed under it: the name still leads there, and is not free.
+        std::fs::remove_file(&place.0).unwrap();
+        assert!(connect(&place.0).is_ok());
+        assert!(listener.accept().is_some());
+        assert!(matches!(Listener::bind(&place.0), Err(ListenError::InUse(_))));
     }
 
     #[test]
