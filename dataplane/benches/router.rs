@@ -134,11 +134,12 @@ impl Rig {
                 }
                 self.router.forward(&mut self.pool, black_box(IN), &mut burst, &mut self.out, NOW);
                 let before = frames.len();
-                self.out.drain(|port, burst| {
-                    assert_eq!(port, OUT);
-                    frames.extend(burst.drain(..));
+                let pool = &mut self.pool;
+                self.out.drain(|port, burst| match port {
+                    OUT => frames.extend(burst.drain(..)),
+                    _ => pool.free_all(burst.drain(..)),
                 });
-                // What was dropped is made anew.
+                // What was dropped, perhaps with an error to its sender, is made anew.
                 for _ in frames.len() - before..BURST {
                     lost += 1;
                     frames.push(self.pool.frame_from(&templates[0]).expect("a free chunk"));
