@@ -221,9 +221,9 @@ impl Testbed {
         format!("{}s", self.short)
     }
 
-    /// Lets the receive threads of the host go before ordinary threads, as the softirq of a network card would: for peers
-    /// in user space, whose threads share the core with them. The receive ring of a veth holds 256 frames, and an
-    /// ordinary thread that wakes up may have to wait for the end of another's time slice, which is milliseconds.
+    /// Lets the receive threads of the host go before ordinary threads: for a peer that polls, and never gives up the core
+    /// that it shares with them. The receive ring of a veth holds 256 frames, and an ordinary thread that wakes up may
+    /// have to wait for the end of another's time slice, which is milliseconds.
     pub fn receive_first(&self) -> Result<()> {
         for device in [self.in_device(), self.out_device()] {
             for thread in napi_threads(&device)? {

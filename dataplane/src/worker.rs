@@ -252,8 +252,8 @@ impl Worker {
         if let Some(core) = self.config.core {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
         }
-        if let Err(e) = timeslice::shorten() {
-            tracing::debug!("{}: no short time slices: {e}", self.config.name);
+        if let Err(e) = timeslice::share() {
+            tracing::debug!("{}: no turns that suit a shared core: {e}", self.config.name);
         }
         let mut burst = Burst::new();
         let mut now = Nanos::now();

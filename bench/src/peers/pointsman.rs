@@ -45,7 +45,6 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn start(kind: GuestKind, setup: Setup, bed: &Testbed, command: &Path) -> Result<Self> {
-        bed.receive_first()?;
         let folder = bed.folder.path();
         let file = folder.join("pointsman.toml");
         fs::write(&file, table1_config(setup, bed)).with_context(|| file.display().to_string())?;
