@@ -42,7 +42,8 @@ step "tests" cargo test --workspace --locked
 if grep -rqs "cfg(.*loom" dataplane/src; then
     # Every interleaving of the rings between workers; a build of its own, because loom replaces the atomics.
     step "interleavings" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
-        cargo test -p pointsman-dataplane --lib --release --locked loom
+        CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=0 \
+        cargo test -p pointsman-dataplane --lib --locked loom
 fi
 if [ "${FUZZ_SECONDS:-10}" -gt 0 ]; then
     step "fuzzing" tests/fuzz/run.sh "${FUZZ_SECONDS:-10}"
