@@ -3,6 +3,8 @@
 //! `cargo bench -p pointsman-dataplane --bench bridge`; the time shown for an iteration is that of a burst of 64, and
 //! the throughput that of frames.
 
+#![allow(missing_docs, reason = "criterion's macros make functions without")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;

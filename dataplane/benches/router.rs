@@ -4,6 +4,8 @@
 //! the throughput that of frames. Every frame's headers are written anew before each round, as a port would when it
 //! copies a frame in: "no router" is that and the staging alone, to be taken off the others.
 
+#![allow(missing_docs, reason = "criterion's macros make functions without")]
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

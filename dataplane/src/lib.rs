@@ -21,6 +21,7 @@ pub mod netdev;
 pub mod pcap;
 pub mod pool;
 pub mod port;
+mod prefetch;
 pub mod signals;
 pub mod tap;
 mod timeslice;

@@ -17,6 +17,7 @@ use crate::frame::Frame;
 use crate::memory::Memory;
 use crate::pool::{CHUNK, Pool};
 use crate::port::Counters;
+use crate::prefetch;
 use crate::units::PortId;
 use ring::{Consumer, Producer, ring};
 
@@ -144,7 +145,7 @@ impl HandoffRx {
         while taken < max {
             let Some(entry) = self.arriving.take() else { break };
             if let Some(ahead) = self.arriving.peek(PREFETCH) {
-                prefetch(self.data(ahead));
+                prefetch::to_read(self.data(ahead));
             }
             taken += 1;
             if let Some(frame) = self.copy(pool, entry) {
@@ -220,18 +221,6 @@ impl HandoffRx {
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
-}
-
-/// Asks for the line at `at`, which another core wrote.
-#[inline]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch may name any address; it never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 #[cfg(test)]

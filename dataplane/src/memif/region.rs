@@ -89,7 +89,7 @@ impl Region {
             return Err(RegionError::Unsealed);
         }
         // hugetlbfs has a magic of its own; a memfd of ordinary pages lies in the kernel's own tmpfs.
-        if file_system(fd.as_fd()) != Some(libc::TMPFS_MAGIC as i64) {
+        if file_system(fd.as_fd()) != Some(libc::TMPFS_MAGIC) {
             return Err(RegionError::Kind);
         }
         let file = File::from(fd);

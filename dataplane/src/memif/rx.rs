@@ -10,7 +10,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use arrayvec::ArrayVec;
 
-use super::copy::{copy, prefetch};
+use super::copy::copy;
 use super::descriptor::{DESCRIPTOR_LEN, Descriptor};
 use super::link::{BufferShape, Fault, Half, Link, Role};
 use super::region::Region;
@@ -18,6 +18,7 @@ use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::pool::{CHUNK_DATA, MAX_FRAME, Pool};
 use crate::port::Counters;
+use crate::prefetch;
 
 /// Descriptors in a cache line.
 const DESCRIPTORS_A_LINE: usize = 64 / DESCRIPTOR_LEN;
@@ -144,14 +145,14 @@ impl Receiver {
         // Everything comes from another core's cache. Three passes, so that the burst waits for each kind of line once
         // and not every frame for its own: descriptors on their way; looked at, and the frames on their way; frames.
         for ahead in (0..take).step_by(DESCRIPTORS_A_LINE) {
-            prefetch(self.half.ring.descriptor_at(self.next.wrapping_add(ahead)).cast());
+            prefetch::to_read(self.half.ring.descriptor_at(self.next.wrapping_add(ahead)).cast());
         }
         let mut pieces = ArrayVec::<Piece, BURST>::new();
         let mut result = Ok(());
         for ahead in 0..take {
             match self.load::<CLIENT>(self.next.wrapping_add(ahead)) {
                 Ok(piece) => {
-                    prefetch(piece.from);
+                    prefetch::to_read(piece.from);
                     let _ = pieces.try_push(piece);
                 }
                 Err(fault) => {

@@ -13,7 +13,7 @@ use std::sync::atomic::{Ordering, fence};
 use arrayvec::ArrayVec;
 
 use super::bell;
-use super::copy::{copy, prefetch_to_write};
+use super::copy::copy;
 use super::descriptor::{DESCRIPTOR_LEN, Descriptor, FLAG_NEXT};
 use super::link::{BufferShape, Fault, Half, Link, Role};
 use super::region::Region;
@@ -21,12 +21,10 @@ use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::pool::Pool;
 use crate::port::Counters;
+use crate::prefetch;
 
 /// Descriptors in a cache line.
 const DESCRIPTORS_A_LINE: usize = 64 / DESCRIPTOR_LEN;
-
-/// How far ahead buffers are sent for; descriptors twice as far.
-const AHEAD: u16 = BURST as u16;
 
 /// Puts frames into one ring.
 #[derive(Debug)]
@@ -160,12 +158,12 @@ impl Sender {
         // As when receiving: descriptors on their way to us; looked at, and their buffers on their way; frames.
         let likely = (burst.len() as u16).min(self.room());
         for ahead in (0..likely).step_by(DESCRIPTORS_A_LINE) {
-            prefetch_to_write(self.half.ring.descriptor_at(self.next.wrapping_add(ahead)).cast());
+            prefetch::to_write(self.half.ring.descriptor_at(self.next.wrapping_add(ahead)).cast());
         }
         let mut buffers = ArrayVec::<Buffer, BURST>::new();
         for ahead in 0..likely {
             let Ok(buffer) = self.buffer::<CLIENT>(self.next.wrapping_add(ahead)) else { break };
-            prefetch_to_write(buffer.to);
+            prefetch::to_write(buffer.to);
             let _ = buffers.try_push(buffer);
         }
         let (mut frames, mut bytes) = (0, 0);
@@ -215,34 +213,6 @@ impl Sender {
         // SAFETY: `check_room` found offset and length within the region.
         let to = unsafe { region.base().as_ptr().add(descriptor.offset as usize) };
         Ok(Buffer { to, room: descriptor.length, region: descriptor.region })
-    }
-
-    /// Sends for what the frames after the next burst's will be written to: `filled` more descriptors, which were offered
-    /// long ago, and the buffers of those that were sent for last time. What is read here only says where to look ahead.
-    #[inline(always)]
-    fn prefetch(&self, filled: u16) {
-        let ring = &self.half.ring;
-        if ring.size() < 4 * AHEAD {
-            return;
-        }
-        for ahead in 0..filled.min(AHEAD) {
-            let index = self.next.wrapping_add(AHEAD - 1 - ahead);
-            let to = match self.role {
-                Role::Client => {
-                    // SAFETY: the client's region has a buffer of `stride` bytes for every slot.
-                    unsafe { self.half.buffers.as_ptr().add(ring.slot(index) as usize * self.shape.stride) }
-                }
-                Role::Server => {
-                    let descriptor = Descriptor::from_words(ring.descriptor(index));
-                    let Some(region) = self.regions.get(descriptor.region as usize) else { return };
-                    region.base().as_ptr().wrapping_add(descriptor.offset as usize)
-                }
-            };
-            prefetch_to_write(to);
-            if ahead % 4 == 0 {
-                prefetch_to_write(ring.descriptor_at(index.wrapping_add(AHEAD)).cast());
-            }
-        }
     }
 
     /// Spreads a frame over as many descriptors as it takes. False, and nothing taken, when there are too few.

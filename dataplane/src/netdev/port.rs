@@ -13,6 +13,7 @@ use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::pool::{CHUNK, Pool};
 use crate::port::{Counters, Port, Sleep};
+use crate::prefetch;
 use crate::units::Nanos;
 
 /// Longest chain of chunks that the kernel takes for one frame (`MAX_SKB_FRAGS` and the head).
@@ -176,7 +177,7 @@ impl Port for NetdevPort {
             } else {
                 part
             };
-            prefetch(pool.start(&frame));
+            prefetch::to_read(pool.start(&frame));
             bytes += frame.len() as u64;
             burst.push(frame);
         }
@@ -268,16 +269,4 @@ impl Port for NetdevPort {
     fn mode(&self) -> String {
         self.how.clone()
     }
-}
-
-/// Asks for the line that holds a frame's headers, which the forwarder reads next.
-#[inline]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch may name any address; it never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
