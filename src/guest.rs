@@ -32,8 +32,7 @@ enum What {
 /// A software router between memifs: IPv4 and IPv6, static routes, ARP and ND, ICMP errors.
 #[derive(Debug, Args)]
 struct RouterArgs {
-    /// An interface; repeat for each: SOCKET:ID[,role=client|server][,mac=MAC][,address=ADDRESS/LENGTH]...[,mtu=BYTES]
-    #[arg(long = "port", value_name = "PORT", required = true)]
+    #[arg(long = "port", value_name = "PORT", required = true, help = PORT_HELP)]
     ports: Vec<PortSpec>,
     /// A static route; repeat for each: PREFIX,via=GATEWAY or PREFIX,dev=N
     #[arg(long = "route", value_name = "ROUTE")]
@@ -45,8 +44,7 @@ struct RouterArgs {
 /// Join memifs to taps, so that the Linux of a namespace is the virtual router.
 #[derive(Debug, Args)]
 struct TapArgs {
-    /// A memif: SOCKET:ID[,role=client|server]; repeat for each, followed by its --tap
-    #[arg(long = "memif", value_name = "MEMIF", required = true)]
+    #[arg(long = "memif", value_name = "MEMIF", required = true, help = MEMIF_HELP)]
     memifs: Vec<MemifAddress>,
     /// The tap that is joined to it
     #[arg(long = "tap", value_name = "DEVICE", required = true)]
@@ -67,6 +65,10 @@ struct Thread {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
     spin: u64,
 }
+
+const PORT_HELP: &str =
+    "An interface; repeat for each: SOCKET:ID[,role=client|server][,mac=MAC][,address=ADDRESS/LENGTH]...[,mtu=BYTES]";
+const MEMIF_HELP: &str = "A memif: SOCKET:ID[,role=client|server]; repeat for each, with its --tap";
 
 /// Frame memory of a guest: both directions of two memifs, and a flood's worth in hand.
 const CHUNKS: usize = 8192;

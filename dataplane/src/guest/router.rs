@@ -1,7 +1,7 @@
 //! A software router: IPv4 and IPv6, static routes, ARP and neighbour discovery, and the ICMP errors a router owes.
 //!
 //! Two ways through it. The *fast path* takes a packet that needs nothing but forwarding: for our Ethernet address,
-//! an honest header without options, time to live left, and a destination that the [cache](super::cache) knows. It
+//! an honest header without options, time to live left, and a destination that the cache knows. It
 //! reads and writes one cache line or two of the frame and no table but the cache. The *slow path* takes everything
 //! else and decides alone what is right: the fast path never forwards what the slow one would not.
 //!

@@ -1,6 +1,6 @@
 //! The router's table of routes: which port and which neighbour lead to a destination.
 //!
-//! A handful of routes, longest prefix first, looked through in order: what the [cache](super::cache) does not know is
+//! A handful of routes, longest prefix first, looked through in order: what the cache does not know is
 //! found here. Built whole, then only read; a larger table can take its place behind the same two look-ups.
 
 use std::fmt;
