@@ -78,15 +78,15 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// How far the repeats lie apart: (largest - smallest) / median. Zero of fewer than two.
-pub fn spread(values: &[f64]) -> f64 {
+/// How far the repeats lie apart: (largest - smallest) / median. None of fewer than two.
+pub fn spread(values: &[f64]) -> Option<f64> {
     let middle = median(values);
     if values.len() < 2 || middle == 0.0 {
-        return 0.0;
+        return None;
     }
     let largest = values.iter().copied().fold(f64::MIN, f64::max);
     let smallest = values.iter().copied().fold(f64::MAX, f64::min);
-    (largest - smallest) / middle
+    Some((largest - smallest) / middle)
 }
 
 #[cfg(test)]
@@ -124,8 +124,8 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(&[]), 0.0);
-        assert_eq!(spread(&[90.0, 100.0, 110.0]), 0.2);
-        assert_eq!(spread(&[90.0]), 0.0);
+        assert_eq!(spread(&[90.0, 100.0, 110.0]), Some(0.2));
+        assert_eq!(spread(&[90.0]), None);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn compete(
     field.retain(|c| !c.pps.is_empty());
     let rows: Vec<PeerRow> =
         field.iter().map(|c| PeerRow { path: c.path.label(), guests: c.guests, pps: median(&c.pps) }).collect();
-    let spreads: Vec<f64> = field.iter().map(|c| spread(&c.pps)).collect();
+    let spreads: Vec<Option<f64>> = field.iter().map(|c| spread(&c.pps)).collect();
     println!("{}", report::peers(title, &rows, &spreads));
     if let Some(path) = &options.json {
         report::write(path, &machine, &rows)?;

@@ -46,6 +46,8 @@ pub(crate) fn begin(options: &Options) -> Result<(Cores, Machine)> {
         eprintln!("removed what an earlier run left behind: {name}");
     }
     cpu::pin(0, cores.traffic).context("pinning the benchmark to its core")?;
+    // As the generator, which is on the same core and never rests: else every wait would end late.
+    cpu::before_bystanders(0).context("raising the benchmark")?;
     eprintln!("{}", machine.line());
     if machine.load_at_start > 0.5 {
         eprintln!("the machine is busy with other things: figures will be low and lie far apart");

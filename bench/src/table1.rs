@@ -151,7 +151,7 @@ pub fn table1(options: &Options) -> Result<()> {
     drop(progress);
     let measured: Vec<&Cell> = cells.iter().filter(|c| !c.trials.is_empty()).collect();
     let rows: Vec<Row> = measured.iter().map(|c| c.row()).collect();
-    let spreads: Vec<f64> = measured.iter().map(|c| c.spread()).collect();
+    let spreads: Vec<Option<f64>> = measured.iter().map(|c| c.spread()).collect();
     for frame in FrameSize::BOTH {
         println!("{}", report::table1(frame, &rows, &spreads));
     }
@@ -257,7 +257,7 @@ impl Cell {
     }
 
     /// How far the repeats lie apart.
-    fn spread(&self) -> f64 {
+    fn spread(&self) -> Option<f64> {
         spread(&self.trials.iter().map(Trial::delivered_pps).collect::<Vec<_>>())
     }
 }

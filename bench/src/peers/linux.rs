@@ -18,6 +18,11 @@ pub(super) struct Bridges {
 
 impl Bridges {
     pub(super) fn start(setup: Setup, bed: &Testbed) -> Result<Self> {
+        // Up to Linux 6.3 a core's softirq waits for ksoftirqd once that has been woken; an ordinary thread, which would
+        // get no time beside receive threads that go first.
+        if kernel_is_at_least(&std::fs::read_to_string("/proc/sys/kernel/osrelease")?, (6, 4)) {
+            bed.receive_first()?;
+        }
         let (input, output) = (bed.in_device(), bed.out_device());
         let mut routers = Vec::new();
         if setup.routers == 0 {
@@ -96,4 +101,24 @@ fn line_rate(device: &str, bits: u64) -> String {
          tbf rate {bits}bit burst 16k limit 10m\n\
          tc qdisc add dev {device} parent 1:1 handle 10: pfifo limit 1000\n"
     )
+}
+
+/// Whether a release such as `6.1.0-13-amd64` is this version or a later one.
+fn kernel_is_at_least(release: &str, version: (u32, u32)) -> bool {
+    let mut numbers = release.split(['.', '-']).map(|n| n.trim().parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_by_number() {
+        for (release, later) in
+            [("6.1.0-13-amd64\n", false), ("6.4.0\n", true), ("6.18.44-fc\n", true), ("5.19", false)]
+        {
+            assert_eq!(kernel_is_at_least(release, (6, 4)), later, "{release}");
+        }
+    }
 }

@@ -8,23 +8,19 @@ use crate::figures::FrameSize;
 use crate::paper;
 
 /// Table I with one frame size. `spreads[i]` is how far the repeats of row i lie apart.
-pub(crate) fn table1(frame: FrameSize, rows: &[Row], spreads: &[f64]) -> String {
+pub(crate) fn table1(frame: FrameSize, rows: &[Row], spreads: &[Option<f64>]) -> String {
     let mut table = empty(&[
         "load",
         "routers",
-        "path",
-        "guest",
-        "offered/s",
-        "frames/s per router",
-        "frames/s total",
+        "path / guest",
+        "per router/s",
+        "total/s",
         "spread",
-        "loss",
-        "floor",
+        "loss (floor)",
         "Jain",
         "CPU ns/frame",
-        "vs Linux",
-        "2009: per VM",
-        "2009: loss",
+        "x Linux",
+        "2009 per VM/s (loss)",
     ]);
     let selected = || rows.iter().zip(spreads).filter(|(row, _)| row.frame == frame.label());
     for (row, spread) in selected() {
@@ -37,27 +33,23 @@ pub(crate) fn table1(frame: FrameSize, rows: &[Row], spreads: &[f64]) -> String 
             _ => "-".into(),
         };
         // The paper has one load only, its own.
-        let (then, then_loss) = match paper::virtual_routers(row.routers, frame).filter(|_| row.load == "paper") {
-            Some(paper::Cell::Measured(pps, loss)) => (thousands(pps), percent(loss)),
-            Some(paper::Cell::Saturated) => ("saturated".into(), "-".into()),
-            None => (String::new(), String::new()),
+        let then = match paper::virtual_routers(row.routers, frame).filter(|_| row.load == "paper") {
+            Some(paper::Cell::Measured(pps, loss)) => format!("{} ({})", thousands(pps), percent(loss)),
+            Some(paper::Cell::Saturated) => "saturated".into(),
+            None => String::new(),
         };
         table.add_row(right(&[
             row.load.into(),
             row.routers.to_string(),
-            row.path.into(),
-            row.guest.into(),
-            thousands(row.offered_pps),
+            format!("{} / {}", row.path, row.guest),
             thousands(total / row.routers as f64),
             thousands(total),
-            percent(*spread),
-            percent(row.loss),
-            percent(row.loss_floor),
+            spread.map_or_else(|| "-".into(), percent),
+            format!("{} ({})", percent(row.loss), percent(row.loss_floor)),
             format!("{:.3}", row.jain),
             format!("{:.0}", row.cpu_ns_per_frame),
             ratio,
             then,
-            then_loss,
         ]));
     }
     let linux = match paper::plain_linux(frame) {
@@ -68,12 +60,18 @@ pub(crate) fn table1(frame: FrameSize, rows: &[Row], spreads: &[f64]) -> String 
 }
 
 /// Forwarders side by side.
-pub(crate) fn peers(title: &str, rows: &[PeerRow], spreads: &[f64]) -> String {
+pub(crate) fn peers(title: &str, rows: &[PeerRow], spreads: &[Option<f64>]) -> String {
     let mut table = empty(&["guests", "path", "frames/s", "spread", "vs testpmd"]);
     for (row, spread) in rows.iter().zip(spreads) {
         let testpmd = rows.iter().find(|r| r.path == "testpmd" && r.guests == row.guests);
         let ratio = testpmd.map_or_else(|| "-".into(), |t| format!("{:.2}", row.pps / t.pps));
-        let cells = [row.guests.to_string(), row.path.into(), thousands(row.pps), percent(*spread), ratio];
+        let cells = [
+            row.guests.to_string(),
+            row.path.into(),
+            thousands(row.pps),
+            spread.map_or_else(|| "-".into(), percent),
+            ratio,
+        ];
         table.add_row(right(&cells));
     }
     format!("{title}\n{table}\n")
@@ -142,9 +140,9 @@ mod tests {
             cpu_ns_per_frame: 1.0,
         };
         let rows = [row("paper", "linux-bridge", 100_000.0), row("paper", "pointsman", 300_000.0)];
-        let text = table1(FrameSize::B64, &rows, &[0.0, 0.0]);
+        let text = table1(FrameSize::B64, &rows, &[Some(0.02), None]);
         assert!(text.contains("109,685") && text.contains("3.00"), "{text}");
         let rows = [row("max", "linux-bridge", 100_000.0)];
-        assert!(!table1(FrameSize::B64, &rows, &[0.0]).contains("109,685"));
+        assert!(!table1(FrameSize::B64, &rows, &[None]).contains("109,685"));
     }
 }
