@@ -1,8 +1,9 @@
 //! `pointsman guest`: the guest's side of a memif, as a virtual router of our own or as a way to a namespace's Linux.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use pointsman_dataplane::forward::Forward;
 use pointsman_dataplane::guest::MemifAddress;
@@ -92,7 +93,7 @@ impl RouterArgs {
             memifs.push(memif);
             ports.push(Box::new(port));
         }
-        self.thread.run(ports, Box::new(router), &signals)
+        self.thread.run(ports, Box::new(router), &memifs, &signals)
     }
 }
 
@@ -116,7 +117,7 @@ impl TapArgs {
             ports.push(Box::new(port));
             ports.push(Box::new(TapPort::open(&options)?));
         }
-        self.thread.run(ports, Box::new(Patch), &signals)
+        self.thread.run(ports, Box::new(Patch), &memifs, &signals)
     }
 }
 
@@ -128,18 +129,48 @@ fn connect(address: &MemifAddress, name: &str) -> anyhow::Result<(Memif, MemifPo
     Ok((memif, port))
 }
 
+/// How often a guest looks whether it was let in.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often it finds that it was not before it gives up.
+const PATIENCE: u32 = 3;
+
+/// The error of a memif that another guest has, and that was never ours.
+fn taken(memif: &Memif) -> Option<anyhow::Error> {
+    let state = memif.state();
+    let reason = state.last_disconnect.filter(|reason| state.connects == 0 && reason.contains("already connected"))?;
+    let place = format!("{}:{}", state.socket.display(), state.id);
+    Some(anyhow!("memif {place}: {reason}; stop the guest that has it, or connect to another id"))
+}
+
 impl Thread {
-    /// Runs the guest's one worker until a signal ends it.
-    fn run(&self, ports: Vec<Box<dyn Port>>, forward: Box<dyn Forward>, signals: &Signals) -> anyhow::Result<()> {
+    /// Runs the guest's one worker until a signal ends it, or another guest turns out to be in its place.
+    fn run(
+        &self,
+        ports: Vec<Box<dyn Port>>,
+        forward: Box<dyn Forward>,
+        memifs: &[Memif],
+        signals: &Signals,
+    ) -> anyhow::Result<()> {
         let config =
             WorkerConfig { name: "guest".into(), core: self.core, chunks: CHUNKS, spin: Nanos::from_micros(self.spin) };
         let worker = Worker::simple(config, ports, forward).context("getting frame memory")?;
         let bell = worker.doorbell();
         let thread = std::thread::Builder::new().name("guest".into()).spawn(move || worker.run())?;
-        signals.wait();
+        let mut refusals = 0;
+        let ended = loop {
+            if signals.wait_for(LOOK) {
+                break Ok(());
+            }
+            match memifs.iter().find_map(taken) {
+                // The engine may not have noticed yet that the guest before us has died.
+                Some(reason) if refusals == PATIENCE => break Err(reason),
+                Some(_) => refusals += 1,
+                None => refusals = 0,
+            }
+        };
         bell.stop();
         // A worker that panicked has said so.
         let _ = thread.join();
-        Ok(())
+        ended
     }
 }

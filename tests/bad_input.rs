@@ -107,7 +107,9 @@ fn a_second_guest_on_one_memif_is_turned_away() {
     let command = [POINTSMAN, "guest", "router", "--port", &port];
     let _first = Program::start(&host, &command, &bed.folder, "first");
     bed.await_port("g.0", true);
-    let second = Program::start(&host, &command, &bed.folder, "second");
-    second.wait_until("told why", || second.said().contains("connected"));
+    let mut second = Program::start(&host, &command, &bed.folder, "second");
+    second.wait_until("told why", || second.said().contains("already connected"));
+    assert_eq!(second.wait().code(), Some(1));
+    assert_eq!(second.said().trim().lines().count(), 1, "{}", second.said());
     assert!(bed.port("g.0")["up"].as_bool().unwrap());
 }
