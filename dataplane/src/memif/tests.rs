@@ -54,6 +54,7 @@ impl Side {
             assert!(burst.is_empty());
         }
         self.ports[queue].flush(&mut self.pool);
+        self.ports[queue].notify();
     }
 
     fn receive(&mut self, queue: usize) -> Vec<Vec<u8>> {
