@@ -485,6 +485,12 @@ impl Inner {
         if tell {
             let message = Message::Disconnect { code: 0, reason: reason.into() };
             let _ = socket::send(session.socket.as_fd(), &message.encode(), None);
+            // Closing with messages unread resets the connection, and the peer would not get to read why.
+            for _ in 0..MAX_MESSAGES {
+                if !matches!(socket::receive(session.socket.as_fd()), Received::Message(..)) {
+                    break;
+                }
+            }
         }
         let Some(interface) = session.interface.and_then(|key| self.interfaces.get_mut(&key)) else {
             tracing::debug!(reason, "memif connection turned away");

@@ -107,10 +107,10 @@ impl Descriptor {
     /// It lies outside its region, or has too little room.
     #[inline]
     pub const fn check_room(&self, region_len: Option<u64>) -> Result<(), DescriptorError> {
-        if self.length < MIN_BUFFER {
-            return Err(DescriptorError::Room { length: self.length });
+        match self.check(region_len) {
+            Ok(()) if self.length < MIN_BUFFER => Err(DescriptorError::Room { length: self.length }),
+            checked => checked,
         }
-        self.check(region_len)
     }
 
     /// Checks a buffer whose place is ours to know, and whose size is `room`: only the length is the peer's word.

@@ -122,7 +122,6 @@ impl Sender {
                 Role::Client => self.half.ring.set_head(self.next),
             }
             self.untold = true;
-            //self.prefetch(self.next.wrapping_sub(begin));
         }
         let lost = (burst.len() - frames) as u64;
         if lost > 0 {
@@ -163,7 +162,6 @@ impl Sender {
         let mut buffers = ArrayVec::<Buffer, BURST>::new();
         for ahead in 0..likely {
             let Ok(buffer) = self.buffer::<CLIENT>(self.next.wrapping_add(ahead)) else { break };
-            prefetch::to_write(buffer.to);
             let _ = buffers.try_push(buffer);
         }
         let (mut frames, mut bytes) = (0, 0);
