@@ -149,6 +149,12 @@ impl Ring {
         unsafe { AtomicU64::from_ptr(self.descriptor_at(index)) }.store(word, Relaxed);
     }
 
+    /// Clears the flags of the descriptor of `index`.
+    pub fn clear_flags(&self, index: u16) {
+        // SAFETY: the descriptor's first 16 bits lie in the ring, aligned to 8.
+        unsafe { AtomicU16::from_ptr(self.descriptor_at(index).cast()) }.store(0, Relaxed);
+    }
+
     /// Stores the second word: the offset.
     pub fn set_second_word(&self, index: u16, word: u64) {
         // SAFETY: the word lies in the ring, aligned to 8.
@@ -198,6 +204,9 @@ mod tests {
         assert_eq!(&bytes[128 + 24..128 + 26], &[0x22, 0x22]);
         assert_eq!((ring.cookie(), ring.head(), ring.tail(), ring.masked()), (COOKIE, 0x1234, 0x5678, true));
         assert_eq!(ring.descriptor(1), [0x1111, 0x2222]);
+        ring.set_first_word(1, 0x0003_0002_0001);
+        ring.clear_flags(1);
+        assert_eq!(ring.first_word(1), 0x0003_0002_0000);
         ring.set_masked(false);
         assert!(!ring.masked());
     }

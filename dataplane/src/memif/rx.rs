@@ -183,6 +183,11 @@ impl Receiver {
             } else {
                 exhausted += 1;
             }
+            if !CLIENT && piece.more {
+                // DPDK as client, before 26.03, only ever sets the flag: left there, it would chain the frames of the next
+                // time round.
+                self.half.ring.clear_flags(self.next);
+            }
             if CLIENT {
                 self.half.ring.set_first_word(self.next, Descriptor::first_word(0, 0, self.shape.room));
             }
