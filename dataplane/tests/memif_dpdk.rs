@@ -112,6 +112,7 @@ impl Ours {
                 burst.extend(self.pool.frame_from(&[0; 60]));
                 port.push(&mut self.pool, &mut burst);
                 port.flush(&mut self.pool);
+                port.notify();
                 gone = port.counters().tx_frames.load(Relaxed);
             }
             port.pull(&mut self.pool, &mut burst);
@@ -139,6 +140,7 @@ impl Ours {
             let mut burst: Burst = frames.iter().map(|f| self.pool.frame_from(f).unwrap()).collect();
             self.ports[queue].push(&mut self.pool, &mut burst);
             self.ports[queue].flush(&mut self.pool);
+            self.ports[queue].notify();
             let mut back = Vec::new();
             let limit = Instant::now() + Duration::from_secs(20);
             while back.len() < frames.len() {

@@ -70,7 +70,7 @@ fn whoever_introduces_itself_wrongly() {
 
 #[test]
 fn messages_out_of_turn() {
-    for said in 0..4 {
+    for said in 0..6 {
         refused(said, says(Message::Ack), "unexpected ACK");
         refused(said, says(Message::Connected("x".into())), "unexpected CONNECTED");
     }

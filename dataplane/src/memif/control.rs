@@ -359,6 +359,7 @@ impl Inner {
         }
         let Some(session) = self.sessions.get_mut(&token) else { return Ok(()) };
         session.deadline = session.deadline.map(|_| Instant::now() + PATIENCE);
+        let is_client = session.listener.is_none();
         match (&mut session.stage, message, fd) {
             (Stage::Stranger, Message::Init(init), _) => {
                 let listener = session.listener;
@@ -408,7 +409,7 @@ impl Inner {
                 Ok(())
             }
             // DPDK's server answers a connect with an ACK as well in some versions; it means nothing.
-            (Stage::Proposing(_) | Stage::Connected, Message::Ack, _) => Ok(()),
+            (Stage::Proposing(_) | Stage::Connected, Message::Ack, _) if is_client => Ok(()),
             (_, message, _) => Err(Refusal::Unexpected(message.kind())),
         }
     }

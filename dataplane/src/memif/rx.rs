@@ -11,17 +11,29 @@ use std::sync::atomic::{Ordering, fence};
 use arrayvec::ArrayVec;
 
 use super::copy::copy;
-use super::descriptor::{DESCRIPTOR_LEN, Descriptor};
+use super::descriptor::{DESCRIPTOR_LEN, Descriptor, DescriptorError};
 use super::link::{BufferShape, Fault, Half, Link, Role};
 use super::region::Region;
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
-use crate::pool::{CHUNK_DATA, MAX_FRAME, Pool};
+use crate::pool::{CHUNK, CHUNK_DATA, HEADROOM, MAX_FRAME, Pool};
 use crate::port::Counters;
 use crate::prefetch;
 
 /// Descriptors in a cache line.
 const DESCRIPTORS_A_LINE: usize = 64 / DESCRIPTOR_LEN;
+
+/// A frame so short that it can lie anywhere in its chunk.
+const SHORT: u32 = 128;
+
+/// Where in its chunk a short frame lies, beyond the headroom. Were it the same place in each, the first lines of all
+/// chunks, and a short frame has no others, would share a few sets of the first-level cache and drive each other out.
+#[inline(always)]
+fn colour(chunk: u32) -> u16 {
+    const { assert!(HEADROOM + 15 * 64 + SHORT as usize <= CHUNK) };
+    // Two chunks to a page: the lowest bit already tells them apart in the cache.
+    ((chunk >> 1) & 15) as u16 * 64
+}
 
 /// Takes frames from one ring.
 #[derive(Debug)]
@@ -170,10 +182,11 @@ impl Receiver {
                     break;
                 }
             } else if let Some(mut frame) = pool.alloc() {
-                if piece.len <= 128 {
-                    frame.offset += ((frame.chunk >> 1) & 15) as u16 * 64;
+                if piece.len <= SHORT {
+                    frame.offset += colour(frame.chunk);
                 }
-                // SAFETY: `load` found `len` bytes mapped at `from`; a fresh chunk has room for CHUNK_DATA.
+                // SAFETY: `load` found `len` bytes mapped at `from`; the chunk has room for CHUNK_DATA,
+                // and for SHORT at whatever offset `colour` gives.
                 unsafe { copy(piece.from, pool.start(&frame), piece.len as usize) };
                 frame.head = piece.len as u16;
                 frame.len = piece.len;
@@ -213,9 +226,10 @@ impl Receiver {
             return Ok(Piece { from, len: descriptor.length, more: descriptor.has_next() });
         }
         let descriptor = Descriptor::from_words(ring.descriptor(index));
-        let region = self.regions.get(descriptor.region as usize);
-        descriptor.check(region.map(|r| r.len() as u64))?;
-        let Some(region) = region else { return Err(Fault::EndlessChain) };
+        let Some(region) = self.regions.get(descriptor.region as usize) else {
+            return Err(DescriptorError::Region { region: descriptor.region }.into());
+        };
+        descriptor.check(Some(region.len() as u64))?;
         // SAFETY: `check` found offset and length within the region.
         let from = unsafe { region.base().as_ptr().add(descriptor.offset as usize) };
         Ok(Piece { from, len: descriptor.length, more: descriptor.has_next() })

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 
 use super::bell;
 use super::copy::copy;
-use super::descriptor::{DESCRIPTOR_LEN, Descriptor, FLAG_NEXT};
+use super::descriptor::{DESCRIPTOR_LEN, Descriptor, DescriptorError, FLAG_NEXT};
 use super::link::{BufferShape, Fault, Half, Link, Role};
 use super::region::Region;
 use crate::drops::DropReason;
@@ -205,9 +205,10 @@ impl Sender {
             return Ok(Buffer { to, room: self.shape.room, region: 0 });
         }
         let descriptor = Descriptor::from_words(ring.descriptor(index));
-        let region = self.regions.get(descriptor.region as usize);
-        descriptor.check_room(region.map(|r| r.len() as u64))?;
-        let Some(region) = region else { return Err(Fault::EndlessChain) };
+        let Some(region) = self.regions.get(descriptor.region as usize) else {
+            return Err(DescriptorError::Region { region: descriptor.region }.into());
+        };
+        descriptor.check_room(Some(region.len() as u64))?;
         // SAFETY: `check_room` found offset and length within the region.
         let to = unsafe { region.base().as_ptr().add(descriptor.offset as usize) };
         Ok(Buffer { to, room: descriptor.length, region: descriptor.region })

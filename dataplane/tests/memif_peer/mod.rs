@@ -72,6 +72,7 @@ impl Ours {
         let mut burst: Burst = self.pool.frame_from(frame).into_iter().collect();
         self.port.push(&mut self.pool, &mut burst);
         self.port.flush(&mut self.pool);
+        self.port.notify();
     }
 
     pub fn receive(&mut self) -> Vec<Vec<u8>> {
