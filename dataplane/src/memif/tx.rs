@@ -162,6 +162,7 @@ impl Sender {
         let mut buffers = ArrayVec::<Buffer, BURST>::new();
         for ahead in 0..likely {
             let Ok(buffer) = self.buffer::<CLIENT>(self.next.wrapping_add(ahead)) else { break };
+            prefetch::to_write(buffer.to);
             let _ = buffers.try_push(buffer);
         }
         let (mut frames, mut bytes) = (0, 0);
