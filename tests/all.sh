@@ -38,7 +38,7 @@ step "format" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --locked --quiet -- "${deny[@]}"
 step "documentation" env RUSTDOCFLAGS="${deny[*]}" cargo doc --workspace --no-deps --locked --quiet
 step "licences" tests/licences.sh
-step "tests" cargo test --workspace --locked
+step "tests" cargo test --workspace --locked --no-fail-fast
 if grep -rqs "cfg(.*loom" dataplane/src; then
     # Every interleaving of the rings between workers; a build of its own, because loom replaces the atomics.
     step "interleavings" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
