@@ -60,10 +60,11 @@ fn run(rig: &mut Rig, input: PortId, frames: &[Vec<u8>], bursts: u64) -> u64 {
         for bytes in frames.iter().cycle().take(BURST) {
             let mut frame = rig.pool.frame_from(bytes).expect("a free chunk");
             // Some stations are new, and beyond the bound: learning and refusing to learn are part of the path.
-            if let Some(source) = rig.pool.head_mut(&mut frame).get_mut(8..10) {
-                if n % 4 == 0 && input == PortId(0) {
-                    source.copy_from_slice(&(n as u16).to_be_bytes());
-                }
+            if let Some(source) = rig.pool.head_mut(&mut frame).get_mut(8..10)
+                && n % 4 == 0
+                && input == PortId(0)
+            {
+                source.copy_from_slice(&(n as u16).to_be_bytes());
             }
             burst.push(frame);
         }

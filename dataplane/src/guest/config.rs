@@ -222,11 +222,11 @@ fn no_route(route: &RouteConfig, why: impl Into<String>) -> RouterError {
 /// The interface through which `route` leads.
 fn gateway(config: &RouterConfig, route: &RouteConfig) -> Result<usize, RouterError> {
     let interfaces = &config.interfaces;
-    if let Some(index) = route.interface {
-        if index >= interfaces.len() {
-            let last = interfaces.len() - 1;
-            return Err(no_route(route, format!("there is no interface {index}; the last one is {last}")));
-        }
+    if let Some(index) = route.interface
+        && index >= interfaces.len()
+    {
+        let last = interfaces.len() - 1;
+        return Err(no_route(route, format!("there is no interface {index}; the last one is {last}")));
     }
     let Some(gateway) = route.gateway else {
         return route.interface.ok_or_else(|| no_route(route, "leads nowhere; give it a gateway or an interface"));

@@ -116,10 +116,10 @@ impl Router {
         if let Some(header) = packet.get_mut(..header_len) {
             ipv4::fill_checksum(header);
         }
-        if header.offset() == 0 {
-            if let Some(message) = packet.get_mut(header_len..).and_then(|m| m.first_chunk_mut()) {
-                icmpv4::reply(message);
-            }
+        if header.offset() == 0
+            && let Some(message) = packet.get_mut(header_len..).and_then(|m| m.first_chunk_mut())
+        {
+            icmpv4::reply(message);
         }
         self.originate_v4(io, frame, header.source);
     }

@@ -214,10 +214,10 @@ impl Neighbours {
     ) -> Learned {
         let key = Key { port, address };
         let Some(slot) = self.find(key) else {
-            if let (Some(mac), Claim::Asked) = (mac, claim) {
-                if let Some(slot) = self.insert(key, State::Stale, now) {
-                    self.entries[slot as usize].mac = mac;
-                }
+            if let (Some(mac), Claim::Asked) = (mac, claim)
+                && let Some(slot) = self.insert(key, State::Stale, now)
+            {
+                self.entries[slot as usize].mac = mac;
             }
             return Learned::default();
         };
@@ -265,10 +265,10 @@ impl Neighbours {
         while self.sweep < self.entries.len() {
             let slot = self.sweep as u16;
             self.sweep += 1;
-            if self.entries[slot as usize].due <= now {
-                if let Some(due) = self.expire(slot, now) {
-                    return Some(due);
-                }
+            if self.entries[slot as usize].due <= now
+                && let Some(due) = self.expire(slot, now)
+            {
+                return Some(due);
             }
         }
         self.sweep = 0;

@@ -103,7 +103,7 @@ impl fmt::Display for LineRate {
         // The largest unit that needs at most three decimals.
         let (unit, factor) = UNITS
             .into_iter()
-            .find(|&(_, factor)| bits >= factor && bits % (factor / 1000).max(1) == 0)
+            .find(|&(_, factor)| bits >= factor && bits.is_multiple_of((factor / 1000).max(1)))
             .unwrap_or(("bit", 1));
         let (whole, thousandths) = (bits / factor, bits % factor / (factor / 1000).max(1));
         if thousandths == 0 {

@@ -309,10 +309,10 @@ impl Inner {
     /// Strangers who only connect must not keep others out: the oldest makes room.
     fn limit_strangers(&mut self, listener: u64) {
         let strangers = || self.sessions.iter().filter(|(_, s)| s.listener == Some(listener) && s.interface.is_none());
-        if strangers().count() > MAX_STRANGERS {
-            if let Some(oldest) = strangers().min_by_key(|(_, s)| s.since).map(|(token, _)| *token) {
-                self.close(oldest, "too many connections that say nothing", true);
-            }
+        if strangers().count() > MAX_STRANGERS
+            && let Some(oldest) = strangers().min_by_key(|(_, s)| s.since).map(|(token, _)| *token)
+        {
+            self.close(oldest, "too many connections that say nothing", true);
         }
     }
 
@@ -587,10 +587,10 @@ impl Inner {
             }
         };
         self.open(socket, None, Some(key), Stage::Greeting, now);
-        if let Some(interface) = self.interfaces.get_mut(&key) {
-            if interface.session.is_none() {
-                interface.retry = Some(now + RETRY);
-            }
+        if let Some(interface) = self.interfaces.get_mut(&key)
+            && interface.session.is_none()
+        {
+            interface.retry = Some(now + RETRY);
         }
     }
 }

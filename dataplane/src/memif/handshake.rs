@@ -221,7 +221,7 @@ fn place(regions: &[Region], add: AddRing, event: OwnedFd) -> Result<Half, Refus
     let misplaced = Refusal::RingPlace { region: add.region, offset: add.offset };
     let Some(region) = regions.get(add.region as usize) else { return Err(misplaced) };
     let end = add.offset as usize + ring_len(add.log2_size);
-    if end > region.len() || add.offset as usize % DESCRIPTOR_LEN != 0 {
+    if end > region.len() || !(add.offset as usize).is_multiple_of(DESCRIPTOR_LEN) {
         return Err(misplaced);
     }
     // SAFETY: the ring ends within the region (just checked), whose base is aligned to a page and the offset to 16; the

@@ -56,10 +56,10 @@ impl MemifPort {
     }
 
     fn detach(&mut self, pool: &mut Pool) {
-        if let Some(attached) = self.attached.take() {
-            if let Some(rx) = attached.rx {
-                rx.end(pool);
-            }
+        if let Some(attached) = self.attached.take()
+            && let Some(rx) = attached.rx
+        {
+            rx.end(pool);
         }
     }
 
@@ -101,10 +101,10 @@ impl Port for MemifPort {
     /// What was pushed is in the ring already. A sleeper is told at once only when the ring would else run full.
     #[inline]
     fn flush(&mut self, _pool: &mut Pool) {
-        if let Some(Attached { tx: Some(tx), .. }) = &mut self.attached {
-            if tx.is_half_full() {
-                tx.flush();
-            }
+        if let Some(Attached { tx: Some(tx), .. }) = &mut self.attached
+            && tx.is_half_full()
+        {
+            tx.flush();
         }
     }
 

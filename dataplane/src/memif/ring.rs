@@ -60,7 +60,7 @@ impl Ring {
     /// [`ring_len`]`(log2_size)` bytes from `base`, which is aligned to 16, stay mapped readable and writable for as long
     /// as the value or a copy of it is used; `log2_size` is at most [`MAX_LOG2_RING_SIZE`].
     pub unsafe fn new(base: NonNull<u8>, log2_size: u8) -> Self {
-        debug_assert!(log2_size <= MAX_LOG2_RING_SIZE && base.addr().get() % 16 == 0);
+        debug_assert!(log2_size <= MAX_LOG2_RING_SIZE && base.addr().get().is_multiple_of(16));
         Self { base, log2_size }
     }
 

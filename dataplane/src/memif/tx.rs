@@ -149,10 +149,10 @@ impl Sender {
         burst: &Burst,
         counters: &Counters,
     ) -> (usize, Result<(), Fault>) {
-        if (self.room() as usize) < burst.len() {
-            if let Err(fault) = self.refresh() {
-                return (0, Err(fault));
-            }
+        if (self.room() as usize) < burst.len()
+            && let Err(fault) = self.refresh()
+        {
+            return (0, Err(fault));
         }
         // As when receiving: descriptors on their way to us; looked at, and their buffers on their way; frames.
         let likely = (burst.len() as u16).min(self.room());

@@ -86,7 +86,7 @@ fn as_many_as_are_promised_find_room() {
 fn sweeps_get_everywhere_and_take_only_what_is_too_old() {
     let fdb = Fdb::new(&[domain(5000)]);
     let table = table();
-    let insert = |n: &u64| fdb.insert(key(*n), PortId(0), Seconds(if n % 2 == 0 { 0 } else { 8 }), 5000);
+    let insert = |n: &u64| fdb.insert(key(*n), PortId(0), Seconds(if n.is_multiple_of(2) { 0 } else { 8 }), 5000);
     let older = (0..5000).step_by(2).filter(insert).count() as u32;
     let younger = (1..5000).step_by(2).filter(insert).count() as u32;
     assert!(older + younger > 4980);

@@ -275,11 +275,10 @@ proptest! {
             frame[at] = value;
         }
         // Half of the time the change is one that the checksum agrees with.
-        if ttl & 1 == 0 {
-            if let Ok((header, _)) = Ipv4Header::from_slice(&frame[14..]) {
+        if ttl & 1 == 0
+            && let Ok((header, _)) = Ipv4Header::from_slice(&frame[14..]) {
                 frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
             }
-        }
         let mut cold = Lab::met();
         let mut warm = Lab::met();
         prop_assert_eq!(warm.feed(0, &udp(A, to, 64, 18)).len(), 1);
