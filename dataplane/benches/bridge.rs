@@ -5,14 +5,14 @@
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
+mod cpu_time;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use criterion::{
-    Bencher, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use cpu_time::time;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use pointsman_dataplane::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table};
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst, Frame};
@@ -105,24 +105,6 @@ impl Rig {
         });
         assert_eq!(self.pool.available(), before, "{name}: every frame must leave once");
     }
-}
-
-/// Times the CPU that `routine` takes, not what others on the core take meanwhile.
-fn time(b: &mut Bencher<'_>, mut routine: impl FnMut()) {
-    b.iter_custom(|iterations| {
-        let before = thread_time();
-        for _ in 0..iterations {
-            routine();
-        }
-        thread_time() - before
-    });
-}
-
-fn thread_time() -> Duration {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `t` is a valid timespec that outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
 
 fn bridge(c: &mut Criterion) {

@@ -6,10 +6,12 @@
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
+mod cpu_time;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
+use cpu_time::time;
 use criterion::{
     Bencher, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -157,24 +159,6 @@ fn refresh(pool: &mut Pool, frame: &mut Frame, template: &[u8]) {
     if let (Some(to), Some(from)) = (pool.head_mut(frame).first_chunk_mut::<60>(), template.first_chunk::<60>()) {
         *to = *from;
     }
-}
-
-/// Times the CPU that `routine` takes, not what others on the core take meanwhile.
-fn time(b: &mut Bencher<'_>, mut routine: impl FnMut()) {
-    b.iter_custom(|iterations| {
-        let before = thread_time();
-        for _ in 0..iterations {
-            routine();
-        }
-        thread_time() - before
-    });
-}
-
-fn thread_time() -> Duration {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `t` is a valid timespec that outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
 
 fn router(c: &mut Criterion) {

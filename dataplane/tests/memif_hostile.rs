@@ -507,7 +507,7 @@ fn scribble(memory: &Memory, seed: u64, stop: &AtomicBool) {
                 let (len, at) = (u64::from(BUFFER), u64::from(buffer(way, slot)));
                 let sound = [len << 32 | (random >> 60 & 1), at];
                 // Rarely, so that the connection lives long enough to be interesting.
-                let odd = random % 50_000 == 0;
+                let odd = random.is_multiple_of(50_000);
                 let words = if odd { [random, random.rotate_left(29)] } else { sound };
                 memory.describe(way, slot, words);
             }

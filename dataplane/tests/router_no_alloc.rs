@@ -1,10 +1,11 @@
 //! The guest's router allocates nothing for a frame, whatever the frame is. An allocator that counts says so.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use counting::calls;
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst};
@@ -13,41 +14,6 @@ use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Counters;
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_dataplane::wire::{arp, ipv4, ipv6, ndisc};
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts for this thread; at the very end of a thread there is nothing left to count in.
-fn count() {
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: everything is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: as above.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const ROUTER: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
 const HOST: Mac = Mac([2, 0, 0, 0, 0, 9]);
@@ -171,11 +137,11 @@ fn the_router_allocates_nothing_whatever_comes() {
     let from_there = introductions(1);
     // The first rounds may set something up; what follows may not.
     for (calls_allowed, rounds) in [(u64::MAX, 0..50), (0, 50..1000)] {
-        let before = CALLS.get();
+        let before = calls();
         let bursts = rounds.end - rounds.start;
         let left = run(&mut rig, PortId(1), &from_there, rounds.clone()) + run(&mut rig, PortId(0), &from_here, rounds);
-        let calls = CALLS.get() - before;
-        assert!(calls <= calls_allowed, "{calls} calls of the allocator in {bursts} bursts each way");
+        let counted = calls() - before;
+        assert!(counted <= calls_allowed, "{counted} calls of the allocator in {bursts} bursts each way");
         assert!(left > 32 * bursts, "hardly anything left the router: {left} frames");
     }
     for reason in [
@@ -193,7 +159,7 @@ fn the_router_allocates_nothing_whatever_comes() {
 
 #[test]
 fn the_allocator_does_count() {
-    let before = CALLS.get();
+    let before = calls();
     drop(std::hint::black_box(Box::new(7)));
-    assert_eq!(CALLS.get() - before, 2);
+    assert_eq!(calls() - before, 2);
 }
