@@ -12,9 +12,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cpu_time::time;
-use criterion::{
-    Bencher, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst, Frame};
 use pointsman_dataplane::guest::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
