@@ -1,0 +1,1 @@
+//! Virtual infrastructures: the language, the graph model with capacities over time, embedding, leases and plans.
