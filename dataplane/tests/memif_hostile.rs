@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use memif_peer::{
-    BUFFER, Client, Memory, Ours, Place, SIZE, Talk, Way, buffer, honest_peer_works, init, listen, memfd, until,
+    BUFFER, Client, Memory, Ours, Place, SIZE, Talk, Way, buffer, honest_peer_works, init, listen, memfd, scribble,
+    until,
 };
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::memif::Role;
@@ -493,30 +494,6 @@ fn descriptors_that_change_while_they_are_read() {
     assert!(frames > 0, "the scribbler never got a frame through: the test tests nothing");
     assert_eq!(ours.pool.available(), ours.pool.capacity(), "chunks leaked");
     honest_peer_works(&mut ours, &place.options(Role::Client));
-}
-
-/// Changes every field of every descriptor all the time, now to what is sound and now to what is not.
-fn scribble(memory: &Memory, seed: u64, stop: &AtomicBool) {
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    while !stop.load(SeqCst) {
-        for slot in 0..SIZE {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            for way in [Way::S2m, Way::M2s] {
-                let (len, at) = (u64::from(BUFFER), u64::from(buffer(way, slot)));
-                let sound = [len << 32 | (random >> 60 & 1), at];
-                // Rarely, so that the connection lives long enough to be interesting.
-                let odd = random.is_multiple_of(50_000);
-                let words = if odd { [random, random.rotate_left(29)] } else { sound };
-                memory.describe(way, slot, words);
-            }
-        }
-        for way in [Way::S2m, Way::M2s] {
-            let tail = memory.tail(way).load(SeqCst);
-            memory.head(way).store(tail.wrapping_add(SIZE), SeqCst);
-        }
-    }
 }
 
 /// A client of ours, and a server by hand that does `evil` after the hello.

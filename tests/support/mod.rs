@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod lans;
+
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -259,6 +261,11 @@ impl Program {
         // SAFETY: our child, not yet waited for.
         unsafe { libc::kill(self.child.id() as i32, signal) };
         self.child.wait().unwrap()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end; its exit status.

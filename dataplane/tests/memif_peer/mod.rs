@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use pointsman_dataplane::drops::DropReason;
@@ -375,6 +375,30 @@ impl Drop for Memory {
     }
 }
 
+/// Changes every field of every descriptor all the time, now to what is sound and now to what is not.
+pub fn scribble(memory: &Memory, seed: u64, stop: &AtomicBool) {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while !stop.load(SeqCst) {
+        for slot in 0..SIZE {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            for way in [Way::S2m, Way::M2s] {
+                let (len, at) = (u64::from(BUFFER), u64::from(buffer(way, slot)));
+                let sound = [len << 32 | (random >> 60 & 1), at];
+                // Rarely, so that the connection lives long enough to be interesting.
+                let odd = random.is_multiple_of(50_000);
+                let words = if odd { [random, random.rotate_left(29)] } else { sound };
+                memory.describe(way, slot, words);
+            }
+        }
+        for way in [Way::S2m, Way::M2s] {
+            let tail = memory.tail(way).load(SeqCst);
+            memory.head(way).store(tail.wrapping_add(SIZE), SeqCst);
+        }
+    }
+}
+
 /// Where a slot's buffer begins.
 pub fn buffer(way: Way, slot: u16) -> u32 {
     const { assert!(ring_len(LOG2) <= 4096) };
@@ -394,35 +418,44 @@ pub struct Client {
 }
 
 impl Client {
-    /// Says what a client says, up to and without message number `upto` (6 are all).
+    /// Says what a client says, up to and without message number `upto` (5 are all).
     pub fn say(path: &Path, upto: usize) -> Self {
-        let talk = Talk::connect(path);
-        let client = Self { talk, memory: Memory::new(), events: [eventfd(0), eventfd(0)] };
-        assert!(matches!(client.talk.receive(), Some((Message::Hello(_), _))));
-        for message in 0..upto {
-            client.say_one(message);
-        }
-        client
+        Self::try_say(path, upto).unwrap_or_else(|other| panic!("not an answer to a client: {other}"))
     }
 
     pub fn connect(path: &Path) -> Self {
         Self::say(path, 5)
     }
 
-    fn say_one(&self, message: usize) {
+    /// As [`Client::connect`], unless the server wants no client now.
+    pub fn try_connect(path: &Path) -> Option<Self> {
+        Self::try_say(path, 5).ok()
+    }
+
+    fn try_say(path: &Path, upto: usize) -> Result<Self, String> {
+        let talk = Talk::connect(path);
+        let client = Self { talk, memory: Memory::new(), events: [eventfd(0), eventfd(0)] };
+        let heard = client.talk.receive().map(|(message, _)| message);
+        let Some(Message::Hello(_)) = heard else { return Err(format!("{heard:?}")) };
+        (0..upto).try_for_each(|message| client.say_one(message))?;
+        Ok(client)
+    }
+
+    fn say_one(&self, message: usize) -> Result<(), String> {
         let memory = &self.memory;
-        let region = Message::AddRegion(AddRegion { index: 0, size: memory.len as u64 });
-        match message {
-            0 => assert!(self.talk.send(&Message::Init(init()), &[])),
-            1 => assert!(self.talk.send(&region, &[memory.file.as_fd()])),
-            2 => assert!(self.talk.send(&Message::AddRing(memory.add_ring(Way::S2m)), &[self.events[0].as_fd()])),
-            3 => assert!(self.talk.send(&Message::AddRing(memory.add_ring(Way::M2s)), &[self.events[1].as_fd()])),
-            _ => {
-                assert!(self.talk.send(&Message::Connect("hostile0".into()), &[]));
-                assert!(matches!(self.talk.receive(), Some((Message::Connected(_), _))));
-                return;
-            }
+        let (message, fd) = match message {
+            0 => (Message::Init(init()), None),
+            1 => (Message::AddRegion(AddRegion { index: 0, size: memory.len as u64 }), Some(memory.file.as_fd())),
+            2 => (Message::AddRing(memory.add_ring(Way::S2m)), Some(self.events[0].as_fd())),
+            3 => (Message::AddRing(memory.add_ring(Way::M2s)), Some(self.events[1].as_fd())),
+            _ => (Message::Connect("hostile0".into()), None),
+        };
+        self.talk.send(&message, fd.as_slice());
+        match (&message, self.talk.receive()) {
+            (Message::Connect(_), Some((Message::Connected(_), _))) => Ok(()),
+            (Message::Connect(_), other) => Err(format!("{other:?}")),
+            (_, Some((Message::Ack, _))) => Ok(()),
+            (_, other) => Err(format!("{other:?}")),
         }
-        self.talk.expect_ack();
     }
 }
