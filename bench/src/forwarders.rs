@@ -6,7 +6,9 @@
 //!
 //! **memif**: frames of 64 bytes circulate between two processes that share two memifs for every guest. testpmd is one
 //! of them, always the same way; the other is the engine or testpmd in mode `mac`. The figure is what the first one
-//! receives, all its ports together.
+//! receives, all its ports together. All circulations exist from the beginning and take turns of a second, because a virtual
+//! machine may move its cores closer together or further apart, which changes every figure several times over: two
+//! windows that follow each other can be compared, two runs cannot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use anyhow::Result;
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, median, spread};
 use crate::interrupt;
-use crate::peers::{self, GuestKind, Path, PointsmanPairs, Setup, TestpmdPairs, circulate};
+use crate::peers::{self, Circulation, GuestKind, Path, Setup};
 use crate::report::{self, PeerRow};
 use crate::run::{self, Options, Progress, Shortfalls};
 use crate::testbed::{Folder, Testbed};
@@ -66,10 +68,39 @@ fn compete(
         field.iter().map(|c| PeerRow { path: c.path.label(), guests: c.guests, pps: median(&c.pps) }).collect();
     let spreads: Vec<Option<f64>> = field.iter().map(|c| spread(&c.pps)).collect();
     println!("{}", report::peers(title, &rows, &spreads));
+    for line in ratios(&field) {
+        println!("{line}");
+    }
     if let Some(path) = &options.json {
         report::write(path, &machine, &rows)?;
     }
     shortfalls.conclude()
+}
+
+/// The engine beside each other forwarder, measured shortly before or after: one line for each.
+fn ratios(field: &[Contender]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for ours in field.iter().filter(|c| matches!(c.path, Path::Pointsman(_))) {
+        for other in field.iter().filter(|c| c.path != ours.path && c.guests == ours.guests) {
+            // A round that lost one of the two would shift all that follow.
+            if ours.pps.len() != other.pps.len() {
+                continue;
+            }
+            let mut each: Vec<f64> = ours.pps.iter().zip(&other.pps).map(|(a, b)| a / b).collect();
+            each.sort_by(f64::total_cmp);
+            if let (Some(least), Some(most)) = (each.first(), each.last()) {
+                lines.push(format!(
+                    "{} / {}, {} guests: {:.2} ({least:.2} to {most:.2}, {} pairs)",
+                    ours.path.label(),
+                    other.path.label(),
+                    ours.guests,
+                    median(&each),
+                    each.len()
+                ));
+            }
+        }
+    }
+    lines
 }
 
 /// Device to device, 64 bytes.
@@ -93,13 +124,14 @@ pub fn netdev(options: &Options) -> Result<()> {
 pub fn memif(options: &Options) -> Result<()> {
     let paths = [Path::Testpmd, Path::Pointsman(GuestKind::Router)];
     let contenders: Vec<(Path, usize)> = [1, 8].iter().flat_map(|&guests| paths.map(|path| (path, guests))).collect();
-    let (repeats, seconds) = if options.quick { (2, 2) } else { (5, 3) };
+    let windows = if options.quick { 5 } else { 15 };
     let title = "Circulating through memifs, 64 bytes";
     if let Some(why) = peers::unavailable(Path::Testpmd, &options.command) {
         anyhow::bail!("bench memif needs testpmd as the process on the other side: {why}");
     }
-    compete(title, options, repeats, &contenders, |path, guests, cores| {
-        circulation(path, guests, seconds, options, cores)
+    let mut circulations = Circulations::default();
+    compete(title, options, windows, &contenders, |path, guests, cores| {
+        circulations.window(path, guests, options, cores)
     })
 }
 
@@ -142,30 +174,29 @@ fn better(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
     if b.1 > a.1 { b } else { a }
 }
 
-/// The other process of a circulation.
-enum Server {
-    Engine(PointsmanPairs),
-    Testpmd(TestpmdPairs),
-}
+/// Everything that circulates, each in a folder of its own; at rest but for one at a time.
+#[derive(Debug, Default)]
+struct Circulations(Vec<(Path, usize, Circulation, Folder)>);
 
-impl Server {
-    fn check(&mut self) -> Result<()> {
-        match self {
-            Self::Engine(engine) => engine.check(),
-            Self::Testpmd(testpmd) => testpmd.check(),
+impl Circulations {
+    /// Frames a second that circulate through a forwarder on the core of the device under test, while testpmd as its
+    /// client has the other core.
+    fn window(&mut self, path: Path, guests: usize, options: &Options, cores: Cores) -> Result<f64> {
+        let at = match self.0.iter().position(|c| (c.0, c.1) == (path, guests)) {
+            Some(at) => at,
+            None => {
+                let folder = Folder::create(&format!("memif-{}-{guests}", path.label()))?;
+                let server = peers::serve_pairs(path, guests, cores.dut, folder.path(), &options.command)?;
+                let circulation = Circulation::start(guests, cores.traffic, folder.path(), server)?;
+                self.0.push((path, guests, circulation, folder));
+                self.0.len() - 1
+            }
+        };
+        let counted = self.0[at].2.window();
+        if counted.is_err() {
+            // The next window gets a new one.
+            self.0.remove(at);
         }
+        counted
     }
-}
-
-/// Frames a second that circulate through a forwarder on the core of the device under test, while testpmd as its client
-/// has the other core.
-fn circulation(path: Path, guests: usize, seconds: usize, options: &Options, cores: Cores) -> Result<f64> {
-    let folder = Folder::create("memif")?;
-    let mut server = match path {
-        Path::Pointsman(_) => {
-            Server::Engine(PointsmanPairs::start(guests, cores.dut, folder.path(), &options.command)?)
-        }
-        _ => Server::Testpmd(TestpmdPairs::start(guests, cores.dut, folder.path())?),
-    };
-    circulate(guests, cores.traffic, folder.path(), seconds, || server.check())
 }

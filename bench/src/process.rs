@@ -107,6 +107,16 @@ impl Running {
         Ok(())
     }
 
+    /// Stops it where it is, until [`Running::resume`]. What it shares with others stays as it is.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     fn signal(&self, signal: libc::c_int) {
         // SAFETY: the process is our child and has not been waited for, so its id cannot have been given to another.
         unsafe { libc::kill(self.child.id() as i32, signal) };
@@ -117,6 +127,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) && self.polite {
             self.signal(libc::SIGINT);
+            // One that is stopped hears nothing.
+            self.resume();
             let start = Instant::now();
             while start.elapsed() < Duration::from_secs(1) && matches!(self.child.try_wait(), Ok(None)) {
                 std::thread::sleep(Duration::from_millis(5));

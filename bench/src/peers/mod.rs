@@ -10,12 +10,13 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use crate::addresses::{SINK_MAC, receiver_ip, router_in_mac, sender_ip, sender_mac};
-use crate::process::installed;
+use crate::cpu::Core;
+use crate::process::{Running, installed};
 use crate::testbed::Testbed;
 use crate::traffic::{Flow, Programs};
 
-pub use pointsman::{GuestKind, Pairs as PointsmanPairs};
-pub use testpmd::{Pairs as TestpmdPairs, TESTPMD, circulate};
+pub use pointsman::GuestKind;
+pub use testpmd::{Circulation, TESTPMD};
 
 /// A way through the host under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,21 @@ pub fn start(
         Path::Testpmd => Box::new(testpmd::TwoDevices::start(bed)?),
         Path::XdpRedirect => Box::new(xdp::Redirect::start(bed, programs)?),
     })
+}
+
+/// Starts a server of `guests` pairs of memif ports in `folder`, which forwards from each port to the other of its pair.
+pub fn serve_pairs(
+    path: Path,
+    guests: usize,
+    core: Core,
+    folder: &std::path::Path,
+    command: &std::path::Path,
+) -> Result<Running> {
+    match path {
+        Path::Pointsman(_) => pointsman::serve_pairs(guests, core, folder, command),
+        Path::Testpmd => testpmd::serve_pairs(guests, core, folder),
+        Path::LinuxBridge | Path::XdpRedirect => bail!("{}: speaks no memif", path.label()),
+    }
 }
 
 /// The flows through a set-up: one for each router, or a single one from device to device.

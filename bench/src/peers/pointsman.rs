@@ -110,28 +110,17 @@ impl Peer for Engine {
     }
 }
 
-/// The engine as a server of memif pairs, each pair a bridge domain of its own.
-#[derive(Debug)]
-pub struct Pairs(Running);
-
-impl Pairs {
-    /// Starts it with `guests` pairs, on `core`.
-    pub fn start(guests: usize, core: Core, folder: &Path, command: &Path) -> Result<Self> {
-        let file = folder.join("pointsman.toml");
-        fs::write(&file, pairs_config(guests, core, folder)).with_context(|| file.display().to_string())?;
-        let (command, file) = (command.display().to_string(), file.display().to_string());
-        let mut engine = Running::start("engine", None, core, &[&command, "run", "--config", &file], folder)?.polite();
-        await_socket(&folder.join("control.sock"), &mut engine)?;
-        for i in 0..guests {
-            await_socket(Path::new(&socket(folder, i)), &mut engine)?;
-        }
-        Ok(Self(engine))
+/// Starts the engine on `core` as a server of `guests` pairs of memif ports, each pair a bridge domain of its own.
+pub(super) fn serve_pairs(guests: usize, core: Core, folder: &Path, command: &Path) -> Result<Running> {
+    let file = folder.join("pointsman.toml");
+    fs::write(&file, pairs_config(guests, core, folder)).with_context(|| file.display().to_string())?;
+    let (command, file) = (command.display().to_string(), file.display().to_string());
+    let mut engine = Running::start("engine", None, core, &[&command, "run", "--config", &file], folder)?.polite();
+    await_socket(&folder.join("control.sock"), &mut engine)?;
+    for i in 0..guests {
+        await_socket(Path::new(&socket(folder, i)), &mut engine)?;
     }
-
-    /// An error with its last words if it has ended.
-    pub fn check(&mut self) -> Result<()> {
-        self.0.check()
-    }
+    Ok(engine)
 }
 
 fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {

@@ -60,28 +60,17 @@ impl Peer for TwoDevices {
     }
 }
 
-/// testpmd in mode `mac`, joining pairs of memif ports: what a forwarder without a table does.
-#[derive(Debug)]
-pub struct Pairs(Running);
-
-impl Pairs {
-    /// Starts it as the server of `guests` pairs, on `core`, and waits until it forwards: the client sends its first and
-    /// only frames as soon as its links are up.
-    pub fn start(guests: usize, core: Core, folder: &Path) -> Result<Self> {
-        let mode = ["--forward-mode=mac", "--disable-link-check"];
-        let command = command("server", core, &memifs("server", guests, folder), &mode);
-        let mut this = start("testpmd-server", None, core, &command, folder).map(Self)?;
-        interrupt::wait_for("forwarding by testpmd", Duration::from_secs(15), || {
-            this.check()?;
-            Ok(this.0.said().contains("forwards packets on"))
-        })?;
-        Ok(this)
-    }
-
-    /// An error with its last words if it has ended.
-    pub fn check(&mut self) -> Result<()> {
-        self.0.check()
-    }
+/// Starts testpmd in mode `mac` on `core`, as the server of `guests` pairs of memif ports that it joins: what a forwarder without a
+/// table does. Waits until it forwards: the client sends its first and only frames as soon as its links are up.
+pub(super) fn serve_pairs(guests: usize, core: Core, folder: &Path) -> Result<Running> {
+    let mode = ["--forward-mode=mac", "--disable-link-check"];
+    let command = command("server", core, &memifs("server", guests, folder), &mode);
+    let mut server = start("testpmd-server", None, core, &command, folder)?;
+    interrupt::wait_for("forwarding by testpmd", Duration::from_secs(15), || {
+        server.check()?;
+        Ok(server.said().contains("forwards packets on"))
+    })?;
+    Ok(server)
 }
 
 /// Socket of guest `i` in `folder`. It carries two memifs, with ids 0 and 1.
@@ -99,42 +88,69 @@ fn memifs(role: &str, guests: usize, folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Lets frames of 64 bytes circulate between a server of memif pairs and testpmd as their client, and returns how many a
-/// second the client received: the mean over `seconds`, after a first second that does not count.
-///
-/// # Errors
-/// The client ends, or nothing circulates.
-pub fn circulate(
-    guests: usize,
-    core: Core,
-    folder: &Path,
-    seconds: usize,
-    mut server: impl FnMut() -> Result<()>,
-) -> Result<f64> {
-    // Frames that leave by one end of a pair are for the other end: a bridge knows where that is.
-    let mut devices = memifs("client", guests, folder);
-    let mut mode = ["--forward-mode=io", "--tx-first", "--txpkts=64"].map(str::to_owned).to_vec();
-    for (i, device) in devices.iter_mut().enumerate() {
-        *device += &format!(",mac={}", pair_mac(i / 2, i % 2));
-        mode.push(format!("--eth-peer={i},{}", pair_mac(i / 2, 1 - i % 2)));
+/// Frames of 64 bytes that circulate between a server of memif pairs and testpmd as their client. They rest but for the
+/// windows in which they are counted.
+#[derive(Debug)]
+pub struct Circulation {
+    client: Running,
+    ports: usize,
+    /// Dropped after the client.
+    server: Running,
+}
+
+impl Circulation {
+    /// Starts the client on `core` and waits until something circulates.
+    ///
+    /// # Errors
+    /// A process ends, or does not get ready.
+    pub fn start(guests: usize, core: Core, folder: &Path, server: Running) -> Result<Self> {
+        // Frames that leave by one end of a pair are for the other end: a bridge knows where that is.
+        let mut devices = memifs("client", guests, folder);
+        let mut mode = ["--forward-mode=io", "--tx-first", "--txpkts=64"].map(str::to_owned).to_vec();
+        for (i, device) in devices.iter_mut().enumerate() {
+            *device += &format!(",mac={}", pair_mac(i / 2, i % 2));
+            mode.push(format!("--eth-peer={i},{}", pair_mac(i / 2, 1 - i % 2)));
+        }
+        let mode: Vec<&str> = mode.iter().map(String::as_str).collect();
+        let command = command("client", core, &devices, &mode);
+        let client = start("testpmd-client", None, core, &command, folder)?;
+        let mut this = Self { client, ports: 2 * guests, server };
+        this.await_reports(2)?;
+        this.rest();
+        Ok(this)
     }
-    let mode: Vec<&str> = mode.iter().map(String::as_str).collect();
-    let command = command("client", core, &devices, &mode);
-    let mut client = start("testpmd-client", None, core, &command, folder)?;
-    // One report a second; the first says nothing, the second holds the start.
-    let wanted = seconds + 2;
-    interrupt::wait_for("reports of testpmd", Duration::from_secs(20 + wanted as u64), || {
-        client.check()?;
-        server()?;
-        Ok(reports(&client.said(), 2 * guests).len() >= wanted)
-    })?;
-    let reports = reports(&client.said(), 2 * guests);
-    let counted = reports.get(2..wanted).context("reports of testpmd")?;
-    let mean = counted.iter().sum::<f64>() / counted.len() as f64;
-    if mean == 0.0 {
-        bail!("nothing circulates");
+
+    /// Frames a second that the client receives on all its ports, in one second of an undisturbed run.
+    ///
+    /// # Errors
+    /// A process ends, or nothing circulates.
+    pub fn window(&mut self) -> Result<f64> {
+        let before = reports(&self.client.said(), self.ports).len();
+        self.server.resume();
+        self.client.resume();
+        // The first report also spans the rest.
+        let done = self.await_reports(before + 2);
+        self.rest();
+        done?;
+        let pps = *reports(&self.client.said(), self.ports).get(before + 1).context("reports of testpmd")?;
+        if pps == 0.0 {
+            bail!("nothing circulates");
+        }
+        Ok(pps)
     }
-    Ok(mean)
+
+    fn rest(&self) {
+        self.client.pause();
+        self.server.pause();
+    }
+
+    fn await_reports(&mut self, wanted: usize) -> Result<()> {
+        interrupt::wait_for("reports of testpmd", Duration::from_secs(20), || {
+            self.client.check()?;
+            self.server.check()?;
+            Ok(reports(&self.client.said(), self.ports).len() >= wanted)
+        })
+    }
 }
 
 /// Frames a second received by all ports together, one figure for every complete report.
