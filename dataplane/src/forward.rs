@@ -79,6 +79,11 @@ impl Outputs {
         self.counters[input.index()].dropped(reason, 1);
     }
 
+    /// Counts what is lost at `port` here from now on.
+    pub(crate) fn set_counters(&mut self, port: PortId, counters: Arc<Counters>) {
+        self.counters[port.index()] = counters;
+    }
+
     /// Whether the port's peer is up: flooding to one that is not would only count drops.
     #[inline]
     pub fn is_up(&self, port: PortId) -> bool {

@@ -44,6 +44,12 @@ pub trait Port: Send {
         None
     }
 
+    /// Leaves its worker: frames that it still holds go back to `pool`. Whatever takes time is done when it is dropped,
+    /// which is the control side's.
+    fn detach(&mut self, pool: &mut Pool) {
+        let _ = pool;
+    }
+
     /// Whether the peer's side is up, and so whether flooding to it makes sense.
     fn is_up(&self) -> bool {
         true

@@ -45,6 +45,8 @@ pub struct Config {
     pub domains: Vec<DomainSpec>,
     /// Virtual routers; [`PortSpec::guest`] refers to them by index.
     pub guests: Vec<GuestSpec>,
+    /// Ports of guests that may come while the engine runs, at a time.
+    pub seats: usize,
     /// All ports, those of guests included, in the order of the file: uplinks first, then guest by guest.
     pub ports: Vec<PortSpec>,
 }

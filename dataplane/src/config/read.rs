@@ -67,6 +67,7 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         let socket = ("socket path", value.to_string_lossy());
         claims.claim(mistakes, (socket.0, &socket.1), *at, &root.thing, "");
     }
+    let seats = root.integer(mistakes, "seats", 0..=1_024).map_or(0, |found| found.value as usize);
     let workers = read_workers(mistakes, &mut root, &mut claims);
     let domains = read_domains(mistakes, &mut root, &mut claims);
     let mut reader = PortReader::new(&domains, workers.len(), claims);
@@ -99,7 +100,7 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
     }
     root.finish(mistakes, |_| None);
     let control = control.map_or_else(|| DEFAULT_CONTROL.into(), |found| found.value);
-    Config { file: file.to_owned(), control, workers, domains, guests, ports }
+    Config { file: file.to_owned(), control, workers, domains, guests, seats, ports }
 }
 
 fn read_workers(mistakes: &mut Mistakes<'_>, root: &mut Section<'_, '_>, claims: &mut Claims) -> Vec<WorkerSpec> {

@@ -5,6 +5,9 @@
 
 mod ports;
 mod report;
+mod seats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -26,6 +29,8 @@ use crate::units::PortId;
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
 use ports::Opened;
 use report::{Report, ReportedWorker};
+use seats::{House, Uplink};
+pub use seats::{Newcomer, Seat, SeatError, Seats};
 
 /// Why the engine does not start. Nothing of it is left behind then.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +74,14 @@ pub enum EngineError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// More guest ports than the XDP program has marks for.
-    #[error("{guests} ports of guests are configured, {MAX_STATIONS} is the most that an XDP program can tell apart")]
+    #[error(
+        "{guests} ports of guests and {seats} seats are configured, {MAX_STATIONS} is the most that an XDP program can tell apart"
+    )]
     Guests {
-        /// How many.
+        /// How many ports.
         guests: usize,
+        /// How many seats.
+        seats: usize,
     },
     /// A worker is pinned to a core that is not there.
     #[error(
@@ -107,6 +116,7 @@ pub struct Engine {
     _control: Server,
     workers: Vec<Running>,
     report: Arc<Report>,
+    seats: Seats,
 }
 
 #[derive(Debug)]
@@ -123,15 +133,17 @@ impl Engine {
     pub fn start(config: &Config) -> Result<Self, EngineError> {
         check_cores(config)?;
         let guest_ports = config.ports.iter().filter(|p| p.guest.is_some()).count();
-        if guest_ports > MAX_STATIONS {
-            return Err(EngineError::Guests { guests: guest_ports });
+        let seats = config.seats;
+        if guest_ports > MAX_STATIONS || seats > Seats::most(guest_ports) {
+            return Err(EngineError::Guests { guests: guest_ports, seats });
         }
         let mut pools = Vec::new();
         for (worker, spec) in config.workers.iter().enumerate() {
             let failed = |source| EngineError::Worker { worker, doing: "getting its frame memory", source };
             pools.push(Pool::new(spec.chunks).map_err(failed)?);
         }
-        let (members, domains) = bridging(config);
+        let (mut members, domains) = bridging(config);
+        members.resize(config.ports.len() + seats, Member::default());
         let table = Table::build(&members, &domains).map_err(EngineError::Table)?;
         let table = Arc::new(ArcSwap::from_pointee(table));
         let fdb = Arc::new(Fdb::new(&domains));
@@ -142,7 +154,7 @@ impl Engine {
             let worker_config =
                 WorkerConfig { name: format!("worker-{index}"), core: spec.core, chunks: spec.chunks, spin: spec.spin };
             let forward = Box::new(Bridge::new(Arc::clone(&table), Arc::clone(&fdb)));
-            let worker = Worker::new(worker_config, pool, queues, config.ports.len(), forward);
+            let worker = Worker::new(worker_config, pool, queues, members.len(), forward);
             workers.push(worker.map_err(|source| EngineError::Worker {
                 worker: index,
                 doing: "creating it",
@@ -154,10 +166,19 @@ impl Engine {
         for (worker, watches) in workers.iter_mut().zip(full_watches(config, &opened.ports)) {
             worker.watch_full(watches);
         }
-        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb));
+        let seats = Seats::new(House {
+            workers: workers.iter().map(Worker::doorbell).collect(),
+            members,
+            seats,
+            stations: guest_ports,
+            domains,
+            uplinks: uplinks(config, &opened.ports),
+            table: Arc::clone(&table),
+        });
+        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb, seats.clone()));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
-        let mut engine = Self { _control: control, workers: Vec::new(), report };
+        let mut engine = Self { _control: control, workers: Vec::new(), report, seats };
         for (index, worker) in workers.into_iter().enumerate() {
             let bell = worker.doorbell();
             let thread = std::thread::Builder::new()
@@ -167,6 +188,11 @@ impl Engine {
             engine.workers.push(Running { bell, thread: Some(thread) });
         }
         Ok(engine)
+    }
+
+    /// Where ports of guests come and go.
+    pub fn seats(&self) -> Seats {
+        self.seats.clone()
     }
 
     /// The ports and how each is attached: one line a port, for the log.
@@ -237,6 +263,15 @@ fn domains(membership: &Membership) -> BTreeSet<usize> {
 
 fn share_a_domain(a: &PortSpec, b: &PortSpec) -> bool {
     !domains(&a.membership).is_disjoint(&domains(&b.membership))
+}
+
+/// The devices, with the bridge domains that they are in.
+fn uplinks(config: &Config, opened: &[ports::OpenPort]) -> Vec<Uplink> {
+    let ports = config.ports.iter().zip(opened);
+    let uplink = |(spec, port): (&PortSpec, &ports::OpenPort)| {
+        Some(Uplink { device: Arc::clone(port.device.as_ref()?), domains: domains(&spec.membership) })
+    };
+    ports.filter_map(uplink).collect()
 }
 
 /// For each worker, the guests' ports that it owns, and the devices where their marks are.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 
 use super::ports::OpenPort;
+use super::seats::{Seats, Sitter};
 use super::share_a_domain;
 use crate::bridge::{self, Fdb, Table};
 use crate::config::{Config, WorkerSpec};
@@ -50,6 +51,7 @@ pub struct Report {
     workers: Vec<ReportedWorker>,
     table: Arc<ArcSwap<Table>>,
     fdb: Arc<Fdb>,
+    seats: Seats,
 }
 
 impl Report {
@@ -59,15 +61,16 @@ impl Report {
         workers: Vec<ReportedWorker>,
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,
+        seats: Seats,
     ) -> Self {
-        Self { config: config.clone(), ports, workers, table, fdb }
+        Self { config: config.clone(), ports, workers, table, fdb, seats }
     }
 
     pub fn answer(&self, request: Request) -> Reply {
         let Request::Show(topic) = request;
         match topic {
-            Topic::Ports => Reply::Ports((0..self.ports.len()).map(|i| self.port(i)).collect()),
-            Topic::Guests => Reply::Guests((0..self.config.guests.len()).map(|i| self.guest(i)).collect()),
+            Topic::Ports => Reply::Ports(self.all_ports()),
+            Topic::Guests => Reply::Guests(self.guests()),
             Topic::Fdb => Reply::Fdb(self.stations()),
             Topic::Workers => Reply::Workers((0..self.workers.len()).map(|i| self.worker(i)).collect()),
             Topic::Drops => Reply::Drops(self.drops()),
@@ -79,26 +82,21 @@ impl Report {
         ports.map(|p| format!("port {}: {}, worker {:?}, {}", p.name, p.kind, p.workers, p.mode)).collect()
     }
 
+    fn all_ports(&self) -> Vec<PortReport> {
+        let configured = (0..self.ports.len()).map(|i| self.port(i));
+        configured.chain(self.seats.look(|sitters| sitters.iter().map(sitting).collect::<Vec<_>>())).collect()
+    }
+
     fn port(&self, index: usize) -> PortReport {
         let (spec, port) = (&self.config.ports[index], &self.ports[index]);
-        let sum = |which: fn(&Counters) -> &AtomicU64| port.counters.iter().map(|c| which(c).load(Relaxed)).sum();
-        let mut drops = sum_drops(&port.counters);
-        let in_xdp = self.dropped_in_xdp(index);
-        if in_xdp > 0 {
-            *drops.entry(DropReason::GuestFullXdp.name().into()).or_default() += in_xdp;
-        }
+        let counted = counted(&port.counters, self.dropped_in_xdp(index));
         PortReport {
             name: spec.name.clone(),
             kind: spec.kind.name().into(),
             guest: spec.guest.map(|guest| self.config.guests[guest].name.clone()),
             workers: port.workers.clone(),
-            up: port.counters.iter().any(|c| c.up.load(Relaxed)),
             mode: port.memif.as_ref().map_or_else(|| port.mode.clone(), |memif| memif.state().to_string()),
-            rx_frames: sum(|c| &c.rx_frames),
-            rx_bytes: sum(|c| &c.rx_bytes),
-            tx_frames: sum(|c| &c.tx_frames),
-            tx_bytes: sum(|c| &c.tx_bytes),
-            drops,
+            ..counted
         }
     }
 
@@ -119,18 +117,36 @@ impl Report {
         GuestReport { name: self.config.guests[guest].name.clone(), ports: ports.collect() }
     }
 
+    fn guests(&self) -> Vec<GuestReport> {
+        let mut guests: Vec<GuestReport> = (0..self.config.guests.len()).map(|i| self.guest(i)).collect();
+        self.seats.look(|sitters| {
+            for sitter in sitters {
+                let macs = sitter.macs.iter().map(ToString::to_string).collect();
+                let port = GuestPortReport { macs, port: sitting(sitter) };
+                match guests.iter_mut().find(|guest| guest.name == sitter.guest) {
+                    Some(guest) => guest.ports.push(port),
+                    None => guests.push(GuestReport { name: sitter.guest.clone(), ports: vec![port] }),
+                }
+            }
+        });
+        guests
+    }
+
     fn worker(&self, index: usize) -> WorkerReport {
         let worker = &self.workers[index];
         let counters = &worker.counters;
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let queues = self.config.ports.iter().zip(&self.ports).flat_map(|(spec, port)| {
-            let own = port.workers.iter().enumerate().filter(|(_, w)| **w == index);
-            own.map(|(queue, _)| format!("{}/{queue}", spec.name))
-        });
+        let own = |name: &str, workers: &[usize]| {
+            let own = workers.iter().enumerate().filter(|(_, worker)| **worker == index);
+            own.map(|(queue, _)| format!("{name}/{queue}")).collect::<Vec<_>>()
+        };
+        let configured = self.config.ports.iter().zip(&self.ports);
+        let mut queues: Vec<_> = configured.flat_map(|(spec, port)| own(&spec.name, &port.workers)).collect();
+        queues.extend(self.seats.look(|all| all.iter().flat_map(|s| own(&s.name, &s.workers)).collect::<Vec<_>>()));
         WorkerReport {
             worker: index,
             core: worker.core,
-            queues: queues.collect(),
+            queues,
             breaths: load(&counters.breaths),
             busy_breaths: load(&counters.busy_breaths),
             frames: load(&counters.frames),
@@ -148,7 +164,11 @@ impl Report {
         let report = |station: bridge::Station| StationReport {
             domain: self.config.domains[station.domain.index()].name.clone(),
             mac: station.mac.to_string(),
-            port: self.config.ports[station.port.index()].name.clone(),
+            port: match self.config.ports.get(station.port.index()) {
+                Some(port) => port.name.clone(),
+                // It may have left its seat just now.
+                None => self.seats.name(station.port).unwrap_or_default(),
+            },
             age: station.age.map(|age| age.0 / 1_000_000_000),
         };
         let mut stations: Vec<_> = known.into_iter().map(report).collect();
@@ -157,7 +177,7 @@ impl Report {
     }
 
     fn drops(&self) -> Vec<DropReport> {
-        let of_ports = (0..self.ports.len()).map(|i| self.port(i)).map(|p| (p.name, p.drops));
+        let of_ports = self.all_ports().into_iter().map(|p| (p.name, p.drops));
         let of_workers = (0..self.workers.len()).map(|i| (format!("worker {i}"), self.worker(i).drops));
         let places = of_ports.chain(of_workers);
         places
@@ -165,6 +185,37 @@ impl Report {
                 drops.into_iter().map(move |(reason, frames)| DropReport { place: place.clone(), reason, frames })
             })
             .collect()
+    }
+}
+
+/// A port in a seat.
+fn sitting(sitter: &Sitter) -> PortReport {
+    let in_xdp = sitter.devices.iter().map(|device| device.full_drops(sitter.station)).sum();
+    PortReport {
+        name: sitter.name.clone(),
+        kind: sitter.kind.into(),
+        guest: Some(sitter.guest.clone()),
+        workers: sitter.workers.clone(),
+        mode: (sitter.mode)(),
+        ..counted(&sitter.counters, in_xdp)
+    }
+}
+
+/// The sums over a port's queues, and what was dropped for it before it could be received.
+fn counted(queues: &[Arc<Counters>], in_xdp: u64) -> PortReport {
+    let sum = |which: fn(&Counters) -> &AtomicU64| queues.iter().map(|c| which(c).load(Relaxed)).sum();
+    let mut drops = sum_drops(queues);
+    if in_xdp > 0 {
+        *drops.entry(DropReason::GuestFullXdp.name().into()).or_default() += in_xdp;
+    }
+    PortReport {
+        up: queues.iter().any(|c| c.up.load(Relaxed)),
+        rx_frames: sum(|c| &c.rx_frames),
+        rx_bytes: sum(|c| &c.rx_bytes),
+        tx_frames: sum(|c| &c.tx_frames),
+        tx_bytes: sum(|c| &c.tx_bytes),
+        drops,
+        ..PortReport::default()
     }
 }
 

@@ -5,10 +5,13 @@
 //! told once a breath and not once a burst. A breath that found nothing is followed by a little spinning, then by sleep
 //! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
 
+mod doorbell;
+
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub use doorbell::{Arrival, Done, Doorbell, Errand};
 
 use crate::forward::{Forward, Outputs};
 use crate::frame::{BURST, Burst};
@@ -60,40 +63,6 @@ pub struct WorkerCounters {
     /// Free chunks, when it last looked.
     pub chunks_free: AtomicU64,
 }
-
-/// Tells a worker to stop, and wakes it for that or for anything else.
-#[derive(Clone, Debug)]
-pub struct Doorbell {
-    fd: Arc<OwnedFd>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Doorbell {
-    fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; the result is checked.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel just gave us this descriptor.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd: Arc::new(fd), stop: Arc::default() })
-    }
-
-    /// Wakes the worker if it sleeps.
-    pub fn ring(&self) {
-        // SAFETY: an eventfd takes 8 bytes, which are given. A full counter (EAGAIN) rings as well.
-        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const ONE).cast(), 8) };
-    }
-
-    /// Ends the worker after its current breath.
-    pub fn stop(&self) {
-        self.stop.store(true, Relaxed);
-        self.ring();
-    }
-}
-
-static ONE: u64 = 1;
 
 /// Another worker: the way to it, the way from it, and how to wake it.
 struct Peer {
@@ -176,7 +145,7 @@ impl Worker {
         }
         let sleep = Sleep::new()?;
         let doorbell = Doorbell::new()?;
-        sleep.watch_edge(doorbell.fd.as_fd())?;
+        sleep.watch_edge(doorbell.as_fd())?;
         Ok(Self {
             config,
             pool,
@@ -259,7 +228,10 @@ impl Worker {
         let mut now = Nanos::now();
         let mut next_tick = now;
         let mut idle_since: Option<Nanos> = None;
-        while !self.doorbell.stop.load(Relaxed) {
+        while !self.doorbell.is_stopped() {
+            if self.doorbell.is_waiting() {
+                self.run_errands();
+            }
             let frames = self.breathe(&mut burst, now);
             let began = now;
             now = Nanos::now();
@@ -291,6 +263,60 @@ impl Worker {
         for slot in &mut self.slots {
             slot.port.flush(&mut self.pool);
         }
+    }
+
+    /// Ports come and go, between two breaths: nothing is staged, and every frame is where it will be accounted for.
+    #[cold]
+    fn run_errands(&mut self) {
+        for (errand, done) in self.doorbell.take() {
+            let back = match errand {
+                Errand::Attach(arrival) => {
+                    self.attach(arrival);
+                    Done::new()
+                }
+                Errand::Detach(id) => self.detach(id),
+            };
+            // Whoever gave the errand may have stopped waiting; then the ports end here.
+            let _ = done.send(back);
+        }
+    }
+
+    fn attach(&mut self, arrival: Arrival) {
+        let Arrival { id, counters, queues, peer, watch } = arrival;
+        self.out.set_counters(id, counters);
+        self.out.set_up(id, queues.first().is_none_or(|queue| queue.is_up()));
+        self.routes[id.index()] = match peer {
+            _ if !queues.is_empty() => Route::Slot(self.slots.len()),
+            Some(peer) => Route::Peer(peer),
+            None => Route::Nowhere,
+        };
+        self.slots.extend(queues.into_iter().map(|port| Slot { id, port, pushed: false, untold: false }));
+        self.full.extend(watch);
+    }
+
+    fn detach(&mut self, id: PortId) -> Done {
+        self.routes[id.index()] = Route::Nowhere;
+        self.full.retain(|watch| watch.port != id);
+        let mut back = Done::new();
+        let mut moved: Vec<Option<usize>> = Vec::with_capacity(self.slots.len());
+        let mut kept = Vec::with_capacity(self.slots.len());
+        for mut slot in self.slots.drain(..) {
+            if slot.id == id {
+                slot.port.detach(&mut self.pool);
+                back.push(slot.port);
+                moved.push(None);
+            } else {
+                moved.push(Some(kept.len()));
+                kept.push(slot);
+            }
+        }
+        self.slots = kept;
+        for route in &mut self.routes {
+            if let Route::Slot(index) = route {
+                *route = moved.get(*index).copied().flatten().map_or(Route::Nowhere, Route::Slot);
+            }
+        }
+        back
     }
 
     /// One breath; how many frames it moved.
@@ -434,6 +460,12 @@ impl Worker {
         for peer in &mut self.peers {
             peer.rx.disarm();
         }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.doorbell.close();
     }
 }
 
