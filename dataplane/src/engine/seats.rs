@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -371,8 +371,5 @@ impl Sitter {
 
 /// Waits for a worker. None: it has ended, or is so far gone that nobody should wait for it.
 fn await_done(done: &Receiver<Done>) -> Option<Done> {
-    match done.recv_timeout(Duration::from_secs(10)) {
-        Ok(queues) => Some(queues),
-        Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => None,
-    }
+    done.recv_timeout(Duration::from_secs(10)).ok()
 }

@@ -11,7 +11,64 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// A way to wake the other side of a ring, and to be woken by it, where that is no eventfd.
+pub trait Bell: Send + Sync + std::fmt::Debug {
+    /// Wakes the other side. Must not wait for anything.
+    fn ring(&self);
+
+    /// Becomes readable when the other side rings.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Whoever slept is awake: makes what rang unreadable, so that it can ring again.
+    fn heard(&self);
+}
+
+/// What wakes whoever empties a ring.
+#[derive(Clone, Debug)]
+pub(super) enum Wake {
+    /// As memif has it.
+    Eventfd(Arc<OwnedFd>),
+    /// Something else.
+    Foreign(Arc<dyn Bell>),
+}
+
+impl Wake {
+    /// Wakes the other side, never waiting for anyone.
+    #[inline]
+    pub(super) fn ring(&self) {
+        match self {
+            Self::Eventfd(event) => ring(event.as_fd()),
+            Self::Foreign(bell) => bell.ring(),
+        }
+    }
+
+    /// What a sleeper watches, for edges.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Eventfd(event) => event.as_fd(),
+            Self::Foreign(bell) => bell.fd(),
+        }
+    }
+
+    /// The sleeper is awake. An eventfd that is watched for edges need not be read.
+    pub(super) fn heard(&self) {
+        if let Self::Foreign(bell) = self {
+            bell.heard();
+        }
+    }
+
+    /// Whether they are one and the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Eventfd(a), Self::Eventfd(b)) => Arc::ptr_eq(a, b),
+            (Self::Foreign(a), Self::Foreign(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
 
 /// Completions that may lie unread in the context.
 const DEPTH: usize = 64;
@@ -140,7 +197,6 @@ impl Drop for Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::sync::mpsc;
     use std::time::Duration;
 

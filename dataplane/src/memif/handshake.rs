@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
-use super::bell;
-use super::descriptor::{DESCRIPTOR_LEN, Descriptor};
+use super::bell::{self, Wake};
+use super::descriptor::DESCRIPTOR_LEN;
+use super::layout::Layout;
 use super::link::{BufferShape, Half, Link, Role};
 use super::region::{MAX_BYTES, MAX_REGIONS, Region, RegionError};
 use super::ring::{COOKIE, Ring, ring_len};
@@ -230,7 +230,7 @@ fn place(regions: &[Region], add: AddRing, event: OwnedFd) -> Result<Half, Refus
     if ring.cookie() != COOKIE {
         return Err(Refusal::Cookie);
     }
-    Ok(Half { ring, event: Arc::new(event), buffers: region.base() })
+    Ok(Half { ring, event: Wake::Eventfd(Arc::new(event)), buffers: region.base() })
 }
 
 /// What a client wants of a connection.
@@ -272,10 +272,11 @@ impl Proposal {
         let mut halves = Vec::new();
         for s2m in [true, false] {
             for index in 0..rings {
-                let half = layout.place(&region, s2m, index)?;
+                let event = Arc::new(bell::create()?);
+                let half = layout.place(&region, s2m, index, Wake::Eventfd(Arc::clone(&event)));
                 let offset = layout.ring(s2m, index) as u32;
                 let add = AddRing { s2m, index, region: 0, offset, log2_size, private_header: 0 };
-                messages.push_back((Message::AddRing(add), Some(Arc::clone(&half.event))));
+                messages.push_back((Message::AddRing(add), Some(event)));
                 halves.push(half);
             }
         }
@@ -314,61 +315,4 @@ impl Proposal {
         };
         self.halves.into_iter().map(link).collect()
     }
-}
-
-/// Where rings and buffers of a client lie in its one region: all rings from client to server, all rings back, then in
-/// the same order their buffers.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    rings: u16,
-    log2_size: u8,
-    shape: BufferShape,
-    buffers: usize,
-    len: usize,
-}
-
-impl Layout {
-    fn new(rings: u16, log2_size: u8, buffer_size: u32) -> Self {
-        // An odd number of cache lines from buffer to buffer: with a power of two the first lines of all of them, and in
-        // short frames there are no others, would fall into the same few sets of the caches.
-        let stride = (buffer_size as usize).next_multiple_of(64) | 64;
-        let buffers = (2 * rings as usize * ring_stride(log2_size)).next_multiple_of(4096);
-        let len = buffers + 2 * rings as usize * (stride << log2_size);
-        Self { rings, log2_size, shape: BufferShape { stride, room: buffer_size }, buffers, len }
-    }
-
-    fn order(&self, s2m: bool, index: u16) -> usize {
-        index as usize + if s2m { 0 } else { self.rings as usize }
-    }
-
-    fn ring(&self, s2m: bool, index: u16) -> usize {
-        self.order(s2m, index) * ring_stride(self.log2_size)
-    }
-
-    /// Lays out one ring, its descriptors pointing at its buffers.
-    fn place(&self, region: &Region, s2m: bool, index: u16) -> io::Result<Half> {
-        let first = self.buffers + self.order(s2m, index) * (self.shape.stride << self.log2_size);
-        debug_assert!(region.len() >= self.len);
-        // SAFETY: the layout's length, which the region has, covers every ring; offsets are multiples of 64.
-        let ring = unsafe { Ring::new(region.base().add(self.ring(s2m, index)), self.log2_size) };
-        for slot in 0..ring.size() {
-            ring.set_second_word(slot, (first + slot as usize * self.shape.stride) as u64);
-            ring.set_first_word(slot, Descriptor::first_word(0, 0, self.shape.room));
-        }
-        // In the ring that we empty, we poll until we say otherwise.
-        ring.init(!s2m);
-        // SAFETY: `first` is below the layout's length.
-        let buffers: NonNull<u8> = unsafe { region.base().add(first) };
-        Ok(Half { ring, event: Arc::new(bell::create()?), buffers })
-    }
-}
-
-/// Bytes from one ring to the next: rings begin on cache lines of their own.
-fn ring_stride(log2_size: u8) -> usize {
-    ring_len(log2_size).next_multiple_of(128)
-}
-
-/// Bytes of the region that a client with these wishes makes; offsets in it must fit 32 bits.
-pub(super) fn region_len(rings: u16, log2_size: u8, buffer_size: u32) -> u64 {
-    Layout::new(rings, log2_size, buffer_size).len as u64
 }

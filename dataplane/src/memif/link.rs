@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::bell;
+use super::bell::{self, Wake};
 use super::descriptor::DescriptorError;
 use super::region::Region;
 use super::ring::Ring;
@@ -59,7 +59,7 @@ pub enum Fault {
 pub(super) struct Half {
     pub(super) ring: Ring,
     /// Wakes whoever empties the ring.
-    pub(super) event: Arc<OwnedFd>,
+    pub(super) event: Wake,
     /// Client only: where slot 0's buffer begins; the others follow.
     pub(super) buffers: NonNull<u8>,
 }

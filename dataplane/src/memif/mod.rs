@@ -19,7 +19,9 @@ mod bell;
 mod control;
 mod copy;
 pub mod descriptor;
+pub mod foreign;
 mod handshake;
+mod layout;
 mod link;
 mod port;
 pub mod region;
@@ -40,6 +42,7 @@ use control::Control;
 use link::Mailbox;
 use state::Shared;
 
+pub use bell::Bell;
 pub use handshake::Refusal;
 pub use link::{Fault, Role};
 pub use port::MemifPort;
@@ -100,7 +103,7 @@ impl MemifOptions {
             return invalid("secret: want at most 24 bytes, none of them zero");
         }
         let log2_size = self.ring_size.trailing_zeros() as u8;
-        let len = handshake::region_len(self.rings, log2_size, self.buffer_size);
+        let len = layout::region_len(self.rings, log2_size, self.buffer_size);
         if self.role == Role::Client && len > region::MAX_BYTES {
             return invalid("rings x ring_size x buffer_size: more than 2 GiB of shared memory; lower one of them");
         }

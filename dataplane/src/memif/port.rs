@@ -1,8 +1,9 @@
 //! The worker's side of a memif: one ring pair.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::bell::Wake;
 use super::link::{Fault, Link, Mailbox};
 use super::rx::Receiver;
 use super::state::Shared;
@@ -21,8 +22,8 @@ pub struct MemifPort {
     queue: u16,
     counters: Arc<Counters>,
     attached: Option<Attached>,
-    /// The eventfd that was last put into the worker's epoll: of this link, or still of one before.
-    watched: Option<Arc<OwnedFd>>,
+    /// What was last put into the worker's epoll: of this link, or still of one before.
+    watched: Option<Wake>,
     door_watched: bool,
 }
 
@@ -47,7 +48,7 @@ impl MemifPort {
     /// Takes what the control thread left: a link to use, or the word to let go of the one in use.
     #[cold]
     fn exchange(&mut self, pool: &mut Pool) {
-        self.detach(pool);
+        self.let_go(pool);
         self.attached = self.mailbox.take().map(|link| Attached {
             rx: link.rx.as_ref().map(|half| Receiver::new(&link, half)),
             tx: link.tx.as_ref().map(|half| Sender::new(&link, half)),
@@ -55,7 +56,7 @@ impl MemifPort {
         });
     }
 
-    fn detach(&mut self, pool: &mut Pool) {
+    fn let_go(&mut self, pool: &mut Pool) {
         if let Some(attached) = self.attached.take()
             && let Some(rx) = attached.rx
         {
@@ -70,7 +71,7 @@ impl MemifPort {
         if let Some(attached) = &self.attached {
             attached.link.report(fault);
         }
-        self.detach(pool);
+        self.let_go(pool);
     }
 }
 
@@ -130,20 +131,20 @@ impl Port for MemifPort {
         }
         let event = self.attached.as_ref().and_then(|a| a.rx.as_ref()).map(Receiver::event);
         let same = match (event, &self.watched) {
-            (Some(event), Some(watched)) => Arc::ptr_eq(event, watched),
+            (Some(event), Some(watched)) => event.is(watched),
             (None, None) => true,
             _ => false,
         };
         if !same {
             // The peer holds the same open file: unless it is taken out, it would go on waking us.
             if let Some(old) = self.watched.take() {
-                sleep.unwatch(old.as_fd());
+                sleep.unwatch(old.fd());
             }
             if let Some(event) = event {
-                if sleep.watch_edge(event.as_fd()).is_err() {
+                if sleep.watch_edge(event.fd()).is_err() {
                     return false;
                 }
-                self.watched = Some(Arc::clone(event));
+                self.watched = Some(event.clone());
             }
         }
         match &self.attached {
@@ -156,6 +157,10 @@ impl Port for MemifPort {
         if let Some(Attached { rx: Some(rx), .. }) = &self.attached {
             rx.disarm();
         }
+    }
+
+    fn detach(&mut self, pool: &mut Pool) {
+        self.let_go(pool);
     }
 
     fn is_up(&self) -> bool {

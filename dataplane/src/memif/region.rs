@@ -50,10 +50,50 @@ pub enum RegionError {
 /// A mapped region.
 #[derive(Debug)]
 pub struct Region {
-    memory: Memory,
+    base: NonNull<u8>,
+    len: usize,
+    keeper: Keeper,
+}
+
+/// Whose the mapping is; it goes with this.
+#[derive(Debug)]
+enum Keeper {
+    Memory(Memory),
+    Foreign(#[expect(dead_code, reason = "it only has to live")] Box<dyn Mapping>),
+}
+
+// SAFETY: a region is an address in memory that is shared by nature, with whatever keeps it mapped; the keeper may be sent
+// and shared itself.
+unsafe impl Send for Region {}
+// SAFETY: as above; `&Region` gives out an address.
+unsafe impl Sync for Region {}
+
+/// Shared memory that came about otherwise than by memif's handshake.
+///
+/// # Safety
+/// `len` bytes from `base`, which is aligned to a page and never changes, stay mapped readable and writable until the value
+/// is dropped, whatever the other side does: touching them never raises a signal.
+#[allow(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+pub unsafe trait Mapping: Send + Sync + std::fmt::Debug {
+    /// First byte.
+    fn base(&self) -> NonNull<u8>;
+
+    /// Bytes.
+    fn len(&self) -> usize;
 }
 
 impl Region {
+    /// Takes memory that others have mapped and made safe.
+    pub fn foreign(mapping: Box<dyn Mapping>) -> Self {
+        Self { base: mapping.base(), len: mapping.len(), keeper: Keeper::Foreign(mapping) }
+    }
+
+    fn of(memory: Memory) -> Self {
+        // SAFETY: a mapping is never at address 0.
+        let base = unsafe { NonNull::new_unchecked(memory.base()) };
+        Self { base, len: memory.len(), keeper: Keeper::Memory(memory) }
+    }
+
     /// Makes the region of a client: ordinary pages, all of them present, of a size that nobody can change any more.
     ///
     /// # Errors
@@ -73,7 +113,7 @@ impl Region {
         // Fill in the pages now rather than one by one in the packet path. Older kernels lack this call: no harm.
         // SAFETY: the range is the mapping just made.
         unsafe { libc::madvise(memory.base().cast(), memory.len(), libc::MADV_POPULATE_WRITE) };
-        Ok(Self { memory })
+        Ok(Self::of(memory))
     }
 
     /// Maps the region that a peer offers, if it can do no harm.
@@ -97,26 +137,31 @@ impl Region {
         if len < size {
             return Err(RegionError::Short { told: size, file: len });
         }
-        Ok(Self { memory: Memory::from_file(file, size as usize).map_err(RegionError::Map)? })
+        Ok(Self::of(Memory::from_file(file, size as usize).map_err(RegionError::Map)?))
     }
 
     /// First byte.
     #[inline]
     pub fn base(&self) -> NonNull<u8> {
-        // SAFETY: a mapping is never at address 0.
-        unsafe { NonNull::new_unchecked(self.memory.base()) }
+        self.base
     }
 
     /// Bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
-        self.memory.len()
+        self.len
     }
 
     /// The file, to pass to the peer.
+    ///
+    /// # Errors
+    /// No descriptor left, or memory that is no file.
     pub fn file(&self) -> io::Result<OwnedFd> {
-        self.memory.as_fd().try_clone_to_owned()
+        match &self.keeper {
+            Keeper::Memory(memory) => memory.as_fd().try_clone_to_owned(),
+            Keeper::Foreign(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

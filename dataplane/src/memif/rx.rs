@@ -10,6 +10,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use arrayvec::ArrayVec;
 
+use super::bell::Wake;
 use super::copy::copy;
 use super::descriptor::{DESCRIPTOR_LEN, Descriptor, DescriptorError};
 use super::link::{BufferShape, Fault, Half, Link, Role};
@@ -87,8 +88,8 @@ impl Receiver {
         }
     }
 
-    /// The eventfd that the peer signals.
-    pub(super) fn event(&self) -> &Arc<std::os::fd::OwnedFd> {
+    /// What the peer wakes us by.
+    pub(super) fn event(&self) -> &Wake {
         &self.half.event
     }
 
@@ -107,6 +108,7 @@ impl Receiver {
     /// Tells the peer that we poll.
     pub(super) fn disarm(&self) {
         self.half.ring.set_masked(true);
+        self.half.event.heard();
     }
 
     /// The peer's index.

@@ -6,13 +6,11 @@
 //! once, checked, and what was loaded is used. As a client we fill our own, and read no descriptor at all.
 
 use std::cell::Cell;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use arrayvec::ArrayVec;
 
-use super::bell;
 use super::copy::copy;
 use super::descriptor::{DESCRIPTOR_LEN, Descriptor, DescriptorError, FLAG_NEXT};
 use super::link::{BufferShape, Fault, Half, Link, Role};
@@ -276,7 +274,7 @@ impl Sender {
             // We publish, then look at the flag; the peer clears the flag, then looks at the index.
             fence(Ordering::SeqCst);
             if !self.half.ring.masked() {
-                bell::ring(self.half.event.as_fd());
+                self.half.event.ring();
             }
         }
     }
