@@ -82,6 +82,10 @@ reasons! {
     TooBig = "too-big",
     /// Router: addressed to the router itself, which has no such service.
     NoService = "no-service",
+    /// A checksum that is to be completed lies outside the frame, or where none can be.
+    ChecksumRequest = "checksum-request",
+    /// A frame that is to be cut into segments is not what it is said to be, or the segments would be absurd.
+    SegmentRequest = "segment-request",
     /// The kernel refused to take the frame from a tap, or to give it.
     TapError = "tap-error",
 }

@@ -30,6 +30,8 @@ pub struct Frame {
     pub(crate) len: u32,
     /// Chunks that the frame occupies; the pool's links lead from one to the next.
     pub(crate) chunks: u16,
+    /// Something is left to do for it, which the pool knows: see [`offload`](crate::offload).
+    pub(crate) offload: bool,
 }
 
 impl Frame {
@@ -42,6 +44,12 @@ impl Frame {
     /// Bytes of the frame that lie in its first chunk, where headers are read.
     pub fn head_len(&self) -> usize {
         self.head as usize
+    }
+
+    /// Whether something is left to do for it: [`Pool::offload`](crate::pool::Pool::offload) tells what.
+    #[inline]
+    pub fn has_offload(&self) -> bool {
+        self.offload
     }
 
     /// Chunks that the frame occupies.

@@ -18,6 +18,7 @@ pub mod link_rate;
 pub mod memif;
 pub mod memory;
 pub mod netdev;
+pub mod offload;
 pub mod pcap;
 pub mod pool;
 pub mod port;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::frame::Frame;
 use crate::memory::Memory;
+use crate::offload::Offload;
 
 /// Bytes of a chunk: room for 1500-byte frames with headroom, two to a page. Longer frames take several chunks.
 pub const CHUNK: usize = 2048;
@@ -37,6 +38,11 @@ pub struct Pool {
     free: Vec<u32>,
     /// `links[c]` tells what follows chunk `c`; read only for frames of more than one chunk.
     links: Box<[Link]>,
+    /// `offloads[c]` tells what is left to do for the frame that begins in chunk `c`; read only where it says so. Places
+    /// in it count from the chunk's begin, so that a tag that is put before the frame, or taken off, moves none of them.
+    offloads: Box<[Offload]>,
+    /// Frames with something left to do.
+    offloaded: usize,
 }
 
 impl Pool {
@@ -49,7 +55,13 @@ impl Pool {
         let chunks = memory.len() / CHUNK;
         // Last chunk first, so that the first allocations lie at the start.
         let free = (0..chunks as u32).rev().collect();
-        Ok(Self { memory: Arc::new(memory), free, links: vec![Link::default(); chunks].into() })
+        Ok(Self {
+            memory: Arc::new(memory),
+            free,
+            links: vec![Link::default(); chunks].into(),
+            offloads: vec![Offload::Verified; chunks].into(),
+            offloaded: 0,
+        })
     }
 
     /// The memory itself, to register as UMEM.
@@ -71,20 +83,21 @@ impl Pool {
     #[inline]
     pub fn alloc(&mut self) -> Option<Frame> {
         let chunk = self.free.pop()?;
-        Some(Frame { chunk, offset: HEADROOM as u16, head: 0, len: 0, chunks: 1 })
+        Some(Frame { chunk, offset: HEADROOM as u16, head: 0, len: 0, chunks: 1, offload: false })
     }
 
     /// Takes the frame's chunks back.
     #[inline]
     pub fn free(&mut self, frame: Frame) {
         self.free.push(frame.chunk);
-        if frame.chunks > 1 {
+        if frame.chunks != 1 || frame.offload {
             self.free_rest(&frame);
         }
     }
 
     #[cold]
     fn free_rest(&mut self, frame: &Frame) {
+        self.offloaded -= usize::from(frame.offload);
         let mut chunk = frame.chunk;
         for _ in 1..frame.chunks {
             chunk = self.links[chunk as usize].next;
@@ -97,6 +110,36 @@ impl Pool {
         for frame in frames {
             self.free(frame);
         }
+    }
+
+    /// What is left to do for the frame, in places that count from the frame's begin.
+    #[inline]
+    pub fn offload(&self, frame: &Frame) -> Option<Offload> {
+        match frame.offload {
+            true => Some(self.offloads[frame.chunk as usize].moved(frame.offset.wrapping_neg())),
+            false => None,
+        }
+    }
+
+    /// Notes what is left to do for the frame.
+    pub fn set_offload(&mut self, frame: &mut Frame, offload: Offload) {
+        self.offloads[frame.chunk as usize] = offload.moved(frame.offset);
+        self.offloaded += usize::from(!frame.offload);
+        frame.offload = true;
+    }
+
+    /// Nothing is left to do for the frame: it was done, or whoever gets the frame knows. What it was.
+    pub fn take_offload(&mut self, frame: &mut Frame) -> Option<Offload> {
+        let offload = self.offload(frame);
+        self.offloaded -= usize::from(frame.offload);
+        frame.offload = false;
+        offload
+    }
+
+    /// Frames with something left to do: where there is none, nobody needs to look for it.
+    #[inline]
+    pub fn offloaded(&self) -> usize {
+        self.offloaded
     }
 
     /// The bytes of the frame's first chunk: all of it for most frames, and always its headers.
@@ -194,13 +237,17 @@ impl Pool {
         if frame.len() + len > MAX_FRAME {
             return false;
         }
-        let mut last = frame.chunk;
+        // The link to the last chunk lies at the one before it.
+        let (mut before, mut last) = (frame.chunk, frame.chunk);
         for _ in 1..frame.chunks {
-            last = self.links[last as usize].next;
+            (before, last) = (last, self.links[last as usize].next);
         }
         let (mut offset, mut used) = match frame.chunks {
             1 => (frame.offset as usize, frame.head as usize),
-            _ => self.last_part(frame),
+            _ => {
+                let link = self.links[before as usize];
+                (link.offset as usize, link.len as usize)
+            }
         };
         while len > 0 {
             let room = CHUNK - offset - used;
@@ -210,7 +257,7 @@ impl Pool {
                 };
                 self.links[last as usize] = Link { next, offset: HEADROOM as u16, len: 0 };
                 frame.chunks += 1;
-                (last, offset, used) = (next, HEADROOM, 0);
+                (before, last, offset, used) = (last, next, HEADROOM, 0);
                 continue;
             }
             let n = room.min(len);
@@ -223,31 +270,12 @@ impl Pool {
             used += n;
             len -= n;
             frame.len += n as u32;
-            self.set_last_len(frame, used as u16);
+            match frame.chunks {
+                1 => frame.head = used as u16,
+                _ => self.links[before as usize].len = used as u16,
+            }
         }
         true
-    }
-
-    /// Offset and length of the frame's last chunk, when it has more than one.
-    fn last_part(&self, frame: &Frame) -> (usize, usize) {
-        let mut chunk = frame.chunk;
-        for _ in 2..frame.chunks {
-            chunk = self.links[chunk as usize].next;
-        }
-        let link = self.links[chunk as usize];
-        (link.offset as usize, link.len as usize)
-    }
-
-    fn set_last_len(&mut self, frame: &mut Frame, len: u16) {
-        if frame.chunks == 1 {
-            frame.head = len;
-            return;
-        }
-        let mut chunk = frame.chunk;
-        for _ in 2..frame.chunks {
-            chunk = self.links[chunk as usize].next;
-        }
-        self.links[chunk as usize].len = len;
     }
 
     /// A frame for a chunk that the kernel filled: `at` is the byte offset of its data in the pool's memory.
@@ -259,7 +287,7 @@ impl Pool {
         if chunk >= self.links.len() as u64 || offset + u64::from(len) > CHUNK as u64 {
             return None;
         }
-        Some(Frame { chunk: chunk as u32, offset: offset as u16, head: len as u16, len, chunks: 1 })
+        Some(Frame { chunk: chunk as u32, offset: offset as u16, head: len as u16, len, chunks: 1, offload: false })
     }
 
     /// Chains a further chunk that the kernel filled behind `frame`.
@@ -289,7 +317,7 @@ impl Pool {
         }
     }
 
-    /// A copy of the frame, in chunks of its own.
+    /// A copy of the frame, in chunks of its own; what is left to do for the one is for the other.
     pub fn copy(&mut self, frame: &Frame) -> Option<Frame> {
         let mut copy = self.alloc()?;
         let parts: arrayvec::ArrayVec<(*const u8, usize), 64> =
@@ -301,7 +329,46 @@ impl Pool {
                 return None;
             }
         }
+        if let Some(offload) = self.offload(frame) {
+            self.set_offload(&mut copy, offload);
+        }
         Some(copy)
+    }
+
+    /// A place to read the frame from, at its begin.
+    pub(crate) fn reader(&self, frame: &Frame) -> Reader {
+        Reader { chunk: frame.chunk, offset: frame.offset, len: frame.head, left: frame.chunks }
+    }
+
+    /// Appends `len` bytes from where `reader` is, and moves it on. False when the frame that is read ends before, or as
+    /// [`append_raw`](Self::append_raw).
+    ///
+    /// # Safety
+    /// The frame that `reader` is of lives, and is not `to`.
+    pub(crate) unsafe fn append_read(&mut self, to: &mut Frame, reader: &mut Reader, mut len: usize) -> bool {
+        while len > 0 {
+            if reader.len == 0 {
+                if reader.left <= 1 {
+                    return false;
+                }
+                let link = self.links[reader.chunk as usize];
+                *reader = Reader { chunk: link.next, offset: link.offset, len: link.len, left: reader.left - 1 };
+                continue;
+            }
+            let n = len.min(reader.len as usize);
+            // SAFETY: `n` bytes from there are a part of a living frame, as the caller promises.
+            let appended = unsafe {
+                let at = self.memory.base().add(reader.chunk as usize * CHUNK + reader.offset as usize);
+                self.append_raw(to, at, n)
+            };
+            if !appended {
+                return false;
+            }
+            reader.offset += n as u16;
+            reader.len -= n as u16;
+            len -= n;
+        }
+        true
     }
 
     /// Appends `len` bytes of `from`, beginning `at` bytes into it. False when `from` ends before, or as
@@ -327,11 +394,35 @@ impl Pool {
     /// The whole frame as bytes, for whatever is not the packet path (captures, tests).
     pub fn to_vec(&self, frame: &Frame) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(frame.len());
-        for (at, len) in self.parts(frame) {
-            // SAFETY: `at` and `len` are a part of `frame`, which nobody writes while `&self` is held.
-            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(at, len) });
+        for part in self.slices(frame) {
+            bytes.extend_from_slice(part);
         }
         bytes
+    }
+
+    /// Each chunk's part of the frame, in order, as bytes.
+    pub fn slices(&self, frame: &Frame) -> impl Iterator<Item = &[u8]> {
+        // SAFETY: each is a part of `frame`, which nobody writes while `&self` is held.
+        self.parts(frame).map(|(at, len)| unsafe { std::slice::from_raw_parts(at, len) })
+    }
+}
+
+/// A place in a frame that is read bit by bit: see [`Pool::append_read`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    chunk: u32,
+    offset: u16,
+    len: u16,
+    left: u16,
+}
+
+impl Reader {
+    /// Moves on by `bytes`, which must lie in the frame's first chunk; none when they do not.
+    pub(crate) fn skip(&mut self, bytes: usize) -> Option<()> {
+        let bytes = u16::try_from(bytes).ok()?;
+        self.len = self.len.checked_sub(bytes)?;
+        self.offset += bytes;
+        Some(())
     }
 }
 

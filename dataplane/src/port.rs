@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::Burst;
+use crate::offload::Offloads;
 use crate::pool::Pool;
 use crate::units::Nanos;
 
@@ -58,6 +59,11 @@ pub trait Port: Send {
     /// Whether the output has so little room that frames for it had better not be received at all.
     fn is_full(&self) -> bool {
         false
+    }
+
+    /// What may be left to do for frames that are pushed. The worker does the rest before it pushes them.
+    fn accepts(&self) -> Offloads {
+        Offloads::NONE
     }
 
     /// What this queue has counted.

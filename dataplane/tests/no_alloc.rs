@@ -10,8 +10,9 @@ use pointsman_dataplane::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table};
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst};
+use pointsman_dataplane::offload::{Gso, GsoKind, Offload, Partial, admit, push};
 use pointsman_dataplane::pool::Pool;
-use pointsman_dataplane::port::Counters;
+use pointsman_dataplane::port::{Counters, Port, Sleep};
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_dataplane::wire::ethernet::VlanId;
 
@@ -123,6 +124,61 @@ fn the_bridge_allocates_nothing_whatever_comes() {
         assert!(rig.counters[port].drops.get(reason) > 0, "nothing was dropped as {}", reason.name());
     }
     assert_eq!(rig.pool.available(), rig.pool.capacity());
+}
+
+/// A port that takes frames as they are on a cable only, and keeps none.
+#[derive(Default)]
+struct Cable {
+    counters: Arc<Counters>,
+    frames: usize,
+}
+
+impl Port for Cable {
+    fn pull(&mut self, _: &mut Pool, _: &mut Burst) {}
+
+    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        self.frames += burst.len();
+        pool.free_all(burst.drain(..));
+    }
+
+    fn flush(&mut self, _: &mut Pool) {}
+
+    fn tick(&mut self, _: &mut Pool, _: Nanos) {}
+
+    fn arm(&mut self, _: &Sleep) -> bool {
+        true
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn mode(&self) -> String {
+        "cable".to_owned()
+    }
+}
+
+#[test]
+fn cutting_allocates_nothing() {
+    let mut piece = [&GUEST, &OUTSIDE, [8, 0].as_slice()].concat();
+    let len: u16 = 60_000;
+    piece.extend([0x45, 0, (len >> 8) as u8, len as u8, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    piece.extend([0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+    piece.resize(14 + usize::from(len), 0x5a);
+    let gso = Gso { kind: GsoKind::TcpIpv4, ecn: false, size: 1448 };
+    let offload = Offload::Segment(Partial { start: 34, offset: 16 }, gso);
+    let mut pool = Pool::new(4096).expect("frame memory");
+    let (mut cable, mut burst, mut spare) = (Cable::default(), Burst::new(), Burst::new());
+    let before = calls();
+    for _ in 0..100 {
+        let mut frame = pool.frame_from(&piece).expect("free chunks");
+        assert_eq!(admit(&mut pool, &mut frame, offload), Ok(()));
+        burst.push(frame);
+        push(&mut cable, &mut pool, &mut burst, &mut spare);
+    }
+    assert_eq!(calls() - before, 0);
+    assert_eq!(cable.frames, 100 * usize::from(len - 40).div_ceil(1448));
+    assert_eq!(pool.available(), pool.capacity());
 }
 
 #[test]

@@ -404,3 +404,29 @@ fn every_contradiction_is_told_at_once() {
     ];
     assert_eq!(errors, expected);
 }
+
+#[test]
+fn a_flooded_piece_to_be_cut_is_whole_or_in_segments_as_each_port_takes_it() {
+    use crate::offload::tests::{Flow, Sink, pattern};
+    use crate::offload::{Offloads, admit, push};
+    let mut rig = Rig::new(&[access(LEFT), access(LEFT), access(LEFT), trunk(&[(10, LEFT)])], &domains());
+    let flow = Flow::default();
+    let payload = pattern(30_000);
+    let (bytes, offload) = flow.handed_over(&payload, 1448);
+    let mut frame = rig.pool.frame_from(&bytes).unwrap();
+    admit(&mut rig.pool, &mut frame, offload).unwrap();
+    let mut burst = Burst::new();
+    burst.push(frame);
+    rig.bridge.forward(&mut rig.pool, PortId(0), &mut burst, &mut rig.out, rig.now);
+    let mut sinks = [Offloads::NONE, Offloads::ALL, Offloads::NONE, Offloads::NONE].map(Sink::that_accepts);
+    let mut spare = Burst::new();
+    rig.out.drain(|port, burst| push(&mut sinks[port.index()], &mut rig.pool, burst, &mut spare));
+    let got = sinks.map(|sink| sink.got);
+    assert!(got[0].is_empty());
+    assert_eq!(got[1], [(bytes, Some(offload))]);
+    let segments =
+        |flow: &Flow| -> Vec<_> { flow.segments(&payload, 1448).into_iter().map(|bytes| (bytes, None)).collect() };
+    assert_eq!(got[2], segments(&flow));
+    assert_eq!(got[3], segments(&Flow { vlan: Some(10), ..flow }));
+    assert_eq!((rig.pool.available(), rig.pool.offloaded()), (rig.pool.capacity(), 0));
+}

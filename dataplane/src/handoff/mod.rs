@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::memory::Memory;
+use crate::offload::Offload;
 use crate::pool::{CHUNK, Pool};
 use crate::port::Counters;
 use crate::prefetch;
@@ -26,7 +27,7 @@ const PREFETCH: u32 = 4;
 
 /// One chunk of a frame under way.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Piece {
     chunk: u32,
     offset: u16,
     len: u16,
@@ -34,6 +35,17 @@ struct Entry {
     /// The next entry continues this frame.
     more: bool,
 }
+
+/// What lies in the ring.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    Piece(Piece),
+    /// What is left to do for the frame that begins with the next entry. No chunk, so none comes back for it.
+    Offload(Offload),
+}
+
+// The rare kind of entry must not make the usual one longer.
+const _: () = assert!(size_of::<Entry>() == size_of::<Piece>());
 
 /// Both ends of a way from one worker, whose frames lie in `source`, to another. Up to `capacity` chunks (the next
 /// power of two) can be under way.
@@ -62,15 +74,20 @@ impl HandoffTx {
     ///
     /// False when there is no room: the frame has then been freed and counted as `handoff-full`.
     #[inline]
-    pub fn send(&mut self, pool: &mut Pool, frame: Frame, output: PortId) -> bool {
+    pub fn send(&mut self, pool: &mut Pool, mut frame: Frame, output: PortId) -> bool {
         let chunks = frame.chunks() as u32;
+        let entries = chunks + u32::from(frame.has_offload());
         if self.outstanding + chunks > self.forward.capacity() {
             self.reclaim(pool);
         }
-        if self.outstanding + chunks > self.forward.capacity() || !self.forward.has_room(chunks) {
+        if self.outstanding + chunks > self.forward.capacity() || !self.forward.has_room(entries) {
             pool.free(frame);
             self.counters.dropped(DropReason::HandoffFull, 1);
             return false;
+        }
+        // There is room for all of it: asked for above.
+        if let Some(offload) = pool.take_offload(&mut frame) {
+            self.forward.put(Entry::Offload(offload));
         }
         let base = pool.memory().base() as usize;
         let mut left = chunks;
@@ -78,8 +95,7 @@ impl HandoffTx {
             left -= 1;
             let at = at as usize - base;
             let (chunk, offset) = ((at / CHUNK) as u32, (at % CHUNK) as u16);
-            // There is room: asked for above.
-            self.forward.put(Entry { chunk, offset, len: len as u16, output, more: left > 0 });
+            self.forward.put(Entry::Piece(Piece { chunk, offset, len: len as u16, output, more: left > 0 }));
         }
         self.outstanding += chunks;
         self.counters.sent(1, frame.len() as u64);
@@ -144,14 +160,25 @@ impl HandoffRx {
         let (mut taken, mut frames, mut bytes) = (0, 0, 0);
         while taken < max {
             let Some(entry) = self.arriving.take() else { break };
-            if let Some(ahead) = self.arriving.peek(PREFETCH) {
+            if let Some(Entry::Piece(ahead)) = self.arriving.peek(PREFETCH) {
                 prefetch::to_read(self.data(ahead));
             }
+            let (piece, offload) = match entry {
+                Entry::Piece(piece) => (piece, None),
+                // The frame follows: they were published together.
+                Entry::Offload(offload) => match self.arriving.take() {
+                    Some(Entry::Piece(piece)) => (piece, Some(offload)),
+                    _ => break,
+                },
+            };
             taken += 1;
-            if let Some(frame) = self.copy(pool, entry) {
+            if let Some(mut frame) = self.copy(pool, piece) {
+                if let Some(offload) = offload {
+                    pool.set_offload(&mut frame, offload);
+                }
                 frames += 1;
                 bytes += frame.len() as u64;
-                each(entry.output, frame);
+                each(piece.output, frame);
             }
         }
         self.arriving.release();
@@ -161,13 +188,13 @@ impl HandoffRx {
         taken
     }
 
-    /// Copies the frame that begins with `entry`, and returns its chunks.
+    /// Copies the frame that begins with `piece`, and returns its chunks.
     #[inline]
-    fn copy(&mut self, pool: &mut Pool, entry: Entry) -> Option<Frame> {
+    fn copy(&mut self, pool: &mut Pool, piece: Piece) -> Option<Frame> {
         // SAFETY: the sender's frame lies within its pool's memory, and is not reused before its chunk is returned.
-        let mut copy = unsafe { pool.frame_from_raw(self.data(entry), entry.len as usize) };
-        self.give_back(entry);
-        if entry.more {
+        let mut copy = unsafe { pool.frame_from_raw(self.data(piece), piece.len as usize) };
+        self.give_back(piece);
+        if piece.more {
             self.copy_rest(pool, &mut copy);
         }
         copy
@@ -175,17 +202,17 @@ impl HandoffRx {
 
     #[cold]
     fn copy_rest(&mut self, pool: &mut Pool, copy: &mut Option<Frame>) {
-        while let Some(entry) = self.arriving.take() {
+        while let Some(Entry::Piece(piece)) = self.arriving.take() {
             if let Some(mut frame) = copy.take() {
                 // SAFETY: as in `copy`.
-                if unsafe { pool.append_raw(&mut frame, self.data(entry), entry.len as usize) } {
+                if unsafe { pool.append_raw(&mut frame, self.data(piece), piece.len as usize) } {
                     *copy = Some(frame);
                 } else {
                     pool.free(frame);
                 }
             }
-            self.give_back(entry);
-            if !entry.more {
+            self.give_back(piece);
+            if !piece.more {
                 return;
             }
         }
@@ -193,17 +220,17 @@ impl HandoffRx {
 
     /// Never fails: the sender lets out no more chunks than this ring has slots.
     #[inline]
-    fn give_back(&mut self, entry: Entry) {
-        let room = self.returning.put(entry.chunk);
+    fn give_back(&mut self, piece: Piece) {
+        let room = self.returning.put(piece.chunk);
         debug_assert!(room, "more chunks under way than the sender may let out");
     }
 
-    /// Where the entry's bytes lie.
+    /// Where the piece's bytes lie.
     #[inline]
-    fn data(&self, entry: Entry) -> *const u8 {
-        let at = entry.chunk as usize * CHUNK + entry.offset as usize;
-        debug_assert!(at + entry.len as usize <= self.source.len());
-        // SAFETY: the entry is a part of a frame of the sender's pool, whose memory this is.
+    fn data(&self, piece: Piece) -> *const u8 {
+        let at = piece.chunk as usize * CHUNK + piece.offset as usize;
+        debug_assert!(at + piece.len as usize <= self.source.len());
+        // SAFETY: the piece is a part of a frame of the sender's pool, whose memory this is.
         unsafe { self.source.base().add(at) }
     }
 

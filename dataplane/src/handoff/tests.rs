@@ -38,6 +38,44 @@ mod plain {
     }
 
     #[test]
+    fn what_is_left_to_do_crosses_with_the_frame() {
+        use crate::offload::tests::{Flow, pattern};
+        let (mut left, mut right, mut tx, mut rx) = pools(256, 64);
+        let (free_left, free_right) = (left.available(), right.available());
+        let (piece, offload) = Flow::default().handed_over(&pattern(50_000), 1448);
+        let plain = vec![7; 60];
+        for _ in 0..10 {
+            for (bytes, offload) in [(&plain, None), (&piece, Some(offload)), (&plain, Some(Offload::Verified))] {
+                let mut frame = left.frame_from(bytes).unwrap();
+                if let Some(offload) = offload {
+                    left.set_offload(&mut frame, offload);
+                }
+                assert!(tx.send(&mut left, frame, OUT));
+            }
+            assert!(!tx.flush());
+            let mut arrived = Vec::new();
+            assert_eq!(rx.receive(&mut right, 64, |_, frame| arrived.push(frame)), 3);
+            let got: Vec<_> = arrived.iter().map(|frame| (right.to_vec(frame), right.offload(frame))).collect();
+            let expected =
+                [(plain.clone(), None), (piece.clone(), Some(offload)), (plain.clone(), Some(Offload::Verified))];
+            assert_eq!(got, expected);
+            right.free_all(arrived);
+            tx.reclaim(&mut left);
+            assert_eq!((left.offloaded(), right.offloaded(), tx.outstanding()), (0, 0, 0));
+            assert_eq!((left.available(), right.available()), (free_left, free_right));
+        }
+        // One entry short: what is left to do takes one of its own.
+        for n in 0..64 {
+            let mut frame = left.frame_from(&plain).unwrap();
+            left.set_offload(&mut frame, Offload::Verified);
+            assert_eq!(tx.send(&mut left, frame, OUT), n < 32);
+        }
+        assert!(!tx.flush());
+        assert_eq!(rx.receive(&mut right, 64, |_, frame| assert!(frame.has_offload())), 32);
+        assert_eq!((left.offloaded(), tx.counters().drops.get(DropReason::HandoffFull)), (0, 32));
+    }
+
+    #[test]
     fn without_room_frames_are_dropped_and_counted() {
         let (mut left, mut right, mut tx, mut rx) = pools(64, 4);
         let before = left.available();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
+use crate::offload::Offloads;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
 use crate::units::{Mac, Nanos};
@@ -105,6 +106,10 @@ impl Port for Shaped {
 
     fn is_full(&self) -> bool {
         self.inner.is_full()
+    }
+
+    fn accepts(&self) -> Offloads {
+        self.inner.accepts()
     }
 
     fn counters(&self) -> &Arc<Counters> {

@@ -17,6 +17,7 @@ use crate::forward::{Forward, Outputs};
 use crate::frame::{BURST, Burst};
 use crate::handoff::{self, HandoffRx, HandoffTx};
 use crate::netdev::FullMarks;
+use crate::offload;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
 use crate::timeslice;
@@ -113,6 +114,8 @@ pub struct Worker {
     routes: Vec<Route>,
     peers: Vec<Peer>,
     out: Outputs,
+    /// Frames that were made fit for a port which does not take them as they came; empty but while that goes on.
+    fitted: Burst,
     forward: Box<dyn Forward>,
     sleep: Sleep,
     doorbell: Doorbell,
@@ -153,6 +156,7 @@ impl Worker {
             routes,
             peers: Vec::new(),
             out: Outputs::new(counters),
+            fitted: Burst::new(),
             forward,
             sleep,
             doorbell,
@@ -364,10 +368,14 @@ impl Worker {
     /// Pushes what the forwarder staged.
     #[inline]
     fn push(&mut self) {
-        let Self { out, slots, routes, peers, pool, .. } = self;
+        let Self { out, slots, routes, peers, pool, fitted, .. } = self;
         out.drain(|port, burst| match routes[port.index()] {
             Route::Slot(index) => {
-                slots[index].port.push(pool, burst);
+                if pool.offloaded() == 0 {
+                    slots[index].port.push(pool, burst);
+                } else {
+                    offload::push(slots[index].port.as_mut(), pool, burst, fitted);
+                }
                 slots[index].pushed = true;
             }
             Route::Peer(index) => {
