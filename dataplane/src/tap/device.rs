@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::header::HEADER;
+use crate::offload::virtio::HEADER;
 use crate::units::Mac;
 
 /// What a tap port is to be.
@@ -98,6 +98,9 @@ pub struct Device {
 /// Frames that the kernel holds for us: what arrives within a millisecond or two.
 const QUEUE_LEN: libc::c_int = 2048;
 
+/// What the stack behind the device may leave to us: checksums, and TCP to be cut.
+const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+
 impl Device {
     /// Opens the device in its namespace, once a queue, and sets it up. A thread of its own does that when the namespace is not ours,
     /// so that no other thread ever finds itself there.
@@ -142,11 +145,10 @@ impl Device {
         ioctl(&file, libc::TUNSETIFF, &mut request).map_err(|reason| attach_error(device, reason))?;
         let mut header = HEADER as libc::c_int;
         ioctl(&file, libc::TUNSETVNETHDRSZ, &mut header).map_err(setting(device, "set the header size"))?;
-        // No offloads: frames come whole and with their checksums, as from a cable.
         // SAFETY: this request takes its argument as a value.
-        match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, 0) } {
+        match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, OFFLOADS) } {
             0 => {}
-            _ => return Err(setting(device, "turn offloads off")(io::Error::last_os_error())),
+            _ => return Err(setting(device, "turn offloads on")(io::Error::last_os_error())),
         }
         // SAFETY: no pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };

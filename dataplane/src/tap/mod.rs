@@ -4,10 +4,10 @@
 //! system call; that is its price, and there is no call that moves more. What is spared is everything around it: frames
 //! are read straight into the pool, long ones over several chunks, and written from where they lie.
 //!
-//! Offloads are off, so frames have the size and checksum that they would have on a cable.
+//! The stack may leave checksums to us, and hand over TCP in pieces of up to 64 KiB: see [`offload`]. Between two taps
+//! of one engine neither has to be done at all, which is what makes a system call a frame bearable.
 
 mod device;
-mod header;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,18 +17,24 @@ use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
 use crate::frame::{Burst, Frame};
+use crate::offload::virtio::{self, HEADER};
+use crate::offload::{self, Offloads};
 use crate::pool::{CHUNK, CHUNK_DATA, HEADROOM, MAX_FRAME, Pool};
 use crate::port::{Counters, Port, Sleep};
 use crate::units::Nanos;
 use device::Device;
 pub use device::{TapError, TapOptions};
-use header::HEADER;
 
 /// Chunks that the longest frame takes.
-const MAX_CHUNKS: usize = MAX_FRAME.div_ceil(CHUNK_DATA) + 1;
+const MAX_CHUNKS: usize = MAX_FRAME.div_ceil(CHUNK_DATA);
 
-/// Ethernet header and two VLAN tags: what a frame is longer than the MTU.
-const FRAMING: usize = 22;
+/// Room behind the chunks that are read into: for what is left of a frame when only one chunk was laid out for it, and
+/// always one byte more than the longest frame takes, so that a frame that was cut shows.
+const REST: usize = MAX_FRAME + 1;
+
+/// Bytes that one pull reads, about: a few hundred frames as they are on a cable. A burst of 64 KiB pieces would be
+/// thousands, more than a transmit ring has room for, and the neighbours' frames would have to wait for it.
+const PULL: u64 = 256 * 1024;
 
 /// How often the port looks whether its device is up.
 const LOOK: Nanos = Nanos::from_millis(100);
@@ -42,8 +48,10 @@ pub struct TapPort {
     counters: Arc<Counters>,
     /// Chunks lent by the pool that the next frame is read into.
     landing: ArrayVec<u32, MAX_CHUNKS>,
-    /// How many there should be: more than the longest frame needs, so that a frame that was cut shows.
+    /// How many there should be: one, or as many as the longest frame takes when the last one was long. What does not
+    /// fit is read into `rest` and copied, which is right for a frame now and then.
     wanted: usize,
+    rest: Box<[u8]>,
     up: bool,
     watched: bool,
     next_look: Nanos,
@@ -78,7 +86,8 @@ impl TapPort {
 
     fn new(device: Device, options: &TapOptions) -> Self {
         Self {
-            wanted: ((device.mtu as usize + FRAMING) / CHUNK_DATA + 1).min(MAX_CHUNKS),
+            wanted: 1,
+            rest: vec![0; REST].into(),
             device: Some(device),
             name: options.device.clone(),
             counters: Arc::default(),
@@ -101,69 +110,82 @@ impl TapPort {
         let Some(&first) = self.landing.first() else { return Read::Nothing };
         // The header lands in the headroom right before the frame.
         let before = at(first, HEADER);
-        let got = if self.landing.len() == 1 {
-            // SAFETY: HEADER + CHUNK_DATA bytes from there lie in the chunk, which is lent to us.
-            unsafe { libc::read(device.file.as_raw_fd(), before.cast(), HEADER + CHUNK_DATA) }
-        } else {
-            let mut parts = ArrayVec::<libc::iovec, MAX_CHUNKS>::new();
-            parts.push(libc::iovec { iov_base: before.cast(), iov_len: HEADER + CHUNK_DATA });
-            for &chunk in self.landing.iter().skip(1) {
-                parts.push(libc::iovec { iov_base: at(chunk, 0).cast(), iov_len: CHUNK_DATA });
-            }
-            // SAFETY: every part lies in a chunk that is lent to us.
-            unsafe { libc::readv(device.file.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) }
-        };
+        let mut parts = ArrayVec::<libc::iovec, { MAX_CHUNKS + 1 }>::new();
+        parts.push(libc::iovec { iov_base: before.cast(), iov_len: HEADER + CHUNK_DATA });
+        for &chunk in self.landing.iter().skip(1) {
+            parts.push(libc::iovec { iov_base: at(chunk, 0).cast(), iov_len: CHUNK_DATA });
+        }
+        parts.push(libc::iovec { iov_base: self.rest.as_mut_ptr().cast(), iov_len: self.rest.len() });
+        // SAFETY: every part lies in a chunk that is lent to us, the last in `rest`.
+        let got = unsafe { libc::readv(device.file.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
         let Ok(got) = usize::try_from(got) else {
             self.read_failed(&io::Error::last_os_error());
             return Read::Nothing;
         };
-        if got == HEADER + self.landing.len() * CHUNK_DATA {
-            // Cut: the MTU was raised since. Only this one frame is lost to it.
-            self.wanted = (self.wanted * 2).min(MAX_CHUNKS);
+        let Some(len) = got.checked_sub(HEADER).filter(|&len| len > 0) else { return Read::Lost(DropReason::Runt) };
+        if len > MAX_FRAME {
             return Read::Lost(DropReason::Giant);
         }
-        let Some(len) = got.checked_sub(HEADER).filter(|&len| len > 0) else { return Read::Lost(DropReason::Runt) };
         // SAFETY: the kernel has just written these bytes of a chunk that is lent to us.
         let header = unsafe { before.cast::<[u8; HEADER]>().read() };
-        let Some(mut frame) = self.landed(pool, len) else { return Read::Lost(DropReason::TapError) };
-        if header::fulfil(&header, pool, &mut frame) {
-            return Read::Frame(frame);
+        let mut frame = match self.landed(pool, len) {
+            Ok(frame) => frame,
+            Err(reason) => return Read::Lost(reason),
+        };
+        match virtio::read(&header) {
+            Ok(None) => Read::Frame(frame),
+            Ok(Some(offload)) => match offload::admit(pool, &mut frame, offload) {
+                Ok(()) => Read::Frame(frame),
+                Err(reason) => {
+                    pool.free(frame);
+                    Read::Lost(reason)
+                }
+            },
+            Err(reason) => {
+                pool.free(frame);
+                Read::Lost(reason)
+            }
         }
-        pool.free(frame);
-        Read::Lost(DropReason::DescriptorInvalid)
     }
 
-    /// Makes a frame of the first chunks and takes fresh ones for them, if there are any.
+    /// Makes a frame of the first chunks and what lies in `rest`, and takes fresh chunks, if there are any.
     #[inline]
-    fn landed(&mut self, pool: &mut Pool, len: usize) -> Option<Frame> {
+    fn landed(&mut self, pool: &mut Pool, len: usize) -> Result<Frame, DropReason> {
         let part = |pool: &Pool, chunk: u32, len: usize| {
             pool.adopt(u64::from(chunk) * CHUNK as u64 + HEADROOM as u64, len.min(CHUNK_DATA) as u32)
         };
-        let used = len.div_ceil(CHUNK_DATA);
-        let mut frame = part(pool, *self.landing.first()?, len)?;
+        let Some(&first) = self.landing.first() else { return Err(DropReason::TapError) };
+        let used = len.div_ceil(CHUNK_DATA).min(self.landing.len());
+        let mut frame = part(pool, first, len).ok_or(DropReason::TapError)?;
         for (index, &chunk) in self.landing.iter().enumerate().take(used).skip(1) {
-            let next = part(pool, chunk, len - index * CHUNK_DATA)?;
-            pool.chain(&mut frame, next);
+            match part(pool, chunk, len - index * CHUNK_DATA) {
+                Some(next) => pool.chain(&mut frame, next),
+                None => return Err(DropReason::TapError),
+            }
         }
-        if used == self.landing.len() {
-            self.landing.clear();
-        } else {
-            self.landing.drain(..used);
+        let rest = len.saturating_sub(self.landing.len() * CHUNK_DATA);
+        self.wanted = if len > CHUNK_DATA { MAX_CHUNKS } else { 1 };
+        self.landing.drain(..used);
+        if let Some(rest) = self.rest.get(..rest)
+            // SAFETY: `rest` is ours and no chunk.
+            && !unsafe { pool.append_raw(&mut frame, rest.as_ptr(), rest.len()) }
+        {
+            pool.free(frame);
+            return Err(DropReason::PoolExhausted);
         }
-        self.land(pool);
-        Some(frame)
+        Ok(frame)
     }
 
-    /// Borrows chunks until there are enough to read into; whether there are.
+    /// Borrows chunks to read into, as many as are wanted or as there are; whether there is one.
     #[inline]
     fn land(&mut self, pool: &mut Pool) -> bool {
         while self.landing.len() < self.wanted {
             match pool.lend() {
                 Some(chunk) => self.landing.push(chunk),
-                None => return false,
+                None => break,
             }
         }
-        true
+        !self.landing.is_empty()
     }
 
     #[cold]
@@ -187,16 +209,16 @@ impl TapPort {
     fn write(&mut self, pool: &mut Pool, frame: &Frame) -> Result<(), DropReason> {
         let Some(device) = &self.device else { return Err(DropReason::OutputDown) };
         let fd = device.file.as_raw_fd();
+        let header = virtio::write(pool.offload(frame), pool.head(frame));
         let wrote = if frame.chunks() == 1 && frame.offset as usize >= HEADER {
             let len = HEADER + frame.len();
             // SAFETY: the headroom before the frame belongs to its chunk, which is ours; `len` bytes from there as well.
             unsafe {
                 let at = pool.start(frame).sub(HEADER);
-                at.write_bytes(0, HEADER);
+                at.cast::<[u8; HEADER]>().write(header);
                 libc::write(fd, at.cast(), len)
             }
         } else {
-            let header = [0u8; HEADER];
             let mut parts = ArrayVec::<libc::iovec, { MAX_CHUNKS + 24 }>::new();
             parts.push(libc::iovec { iov_base: header.as_ptr().cast_mut().cast(), iov_len: HEADER });
             for (at, len) in pool.parts(frame) {
@@ -231,21 +253,15 @@ impl TapPort {
 impl Port for TapPort {
     #[inline]
     fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        if self.device.is_none() || !self.land(pool) {
-            return;
-        }
         let first = burst.len();
         let mut bytes = 0;
-        while !burst.is_full() && self.landing.len() >= self.wanted {
+        while !burst.is_full() && bytes < PULL && self.land(pool) {
             match self.read(pool) {
                 Read::Frame(frame) => {
                     bytes += frame.len() as u64;
                     burst.push(frame);
                 }
-                Read::Lost(reason) => {
-                    self.counters.dropped(reason, 1);
-                    self.land(pool);
-                }
+                Read::Lost(reason) => self.counters.dropped(reason, 1),
                 Read::Nothing => break,
             }
         }
@@ -299,13 +315,18 @@ impl Port for TapPort {
         self.up
     }
 
+    /// The kernel takes all of it, whatever the device behind is told.
+    fn accepts(&self) -> Offloads {
+        Offloads::ALL
+    }
+
     fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
     fn mode(&self) -> String {
         match &self.device {
-            Some(device) => format!("tap {}, MTU {}", self.name, device.mtu),
+            Some(device) => format!("tap {}, MTU {}, offloads", self.name, device.mtu),
             None => format!("tap {}: deleted by someone", self.name),
         }
     }

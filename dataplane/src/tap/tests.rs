@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::offload::tests::Sink;
 use crate::units::Mac;
 
 /// A network namespace that goes with the test.
@@ -115,16 +116,22 @@ fn the_stack_behind_a_tap_pings_through_it_with_every_frame_size() {
 }
 
 #[test]
-fn tcp_and_udp_checksums_from_the_stack_are_complete() {
+fn tcp_and_udp_checksums_that_the_stack_leaves_to_us_are_completed() {
     let Some(netns) = Netns::new("sum") else { return };
     let mut pool = Pool::new(256).unwrap();
     let mut port = netns.port(1500);
     let script = "exec 3<>/dev/udp/10.9.0.2/7; echo hello >&3; timeout 0.2 bash -c 'exec 4<>/dev/tcp/10.9.0.2/7'; true";
     let status = Command::new("ip").args(["netns", "exec", &netns.0, "bash", "-c", script]).status().unwrap();
     assert!(status.success());
-    let frames = pull(&mut port, &mut pool, 2);
+    let (mut sink, mut burst, mut spare) = (Sink::default(), Burst::new(), Burst::new());
+    let until = Nanos::now().plus(Nanos::from_secs(1));
+    while sink.got.len() < 2 && Nanos::now() < until {
+        port.pull(&mut pool, &mut burst);
+        assert!(burst.iter().all(|frame| frame.has_offload()), "the stack computed a checksum itself");
+        offload::push(&mut sink, &mut pool, &mut burst, &mut spare);
+    }
     let mut seen = Vec::new();
-    for frame in frames {
+    for (frame, _) in sink.got {
         let packet = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
         let Some(etherparse::NetSlice::Ipv4(ip)) = packet.net else { continue };
         let ip_header = ip.header().to_header();
@@ -169,7 +176,7 @@ fn flows_are_spread_over_queues_and_every_frame_is_on_one() {
 }
 
 #[test]
-fn a_raised_mtu_costs_one_frame() {
+fn a_raised_mtu_costs_no_frame() {
     let Some(netns) = Netns::new("mtu") else { return };
     let mut pool = Pool::new(256).unwrap();
     let mut port = netns.port(1500);
@@ -177,12 +184,11 @@ fn a_raised_mtu_costs_one_frame() {
     let pings = || {
         Command::new("ip").args(["netns", "exec", &netns.0]).args("ping -c1 -W0.1 -s 3000 10.9.0.2".split(' ')).output()
     };
-    pings().unwrap();
-    assert!(pull(&mut port, &mut pool, 1).is_empty());
-    assert_eq!(port.counters().drops.get(DropReason::Giant), 1);
-    pings().unwrap();
-    assert_eq!(pull(&mut port, &mut pool, 1).len(), 1);
-    assert_eq!(port.counters().drops.total(), 1);
+    for _ in 0..2 {
+        pings().unwrap();
+        assert_eq!(pull(&mut port, &mut pool, 1).len(), 1);
+    }
+    assert_eq!(port.counters().drops.total(), 0);
 }
 
 #[test]
