@@ -30,11 +30,15 @@ pub struct Frame {
     pub(crate) len: u32,
     /// Chunks that the frame occupies; the pool's links lead from one to the next.
     pub(crate) chunks: u16,
-    /// Something is left to do for it, which the pool knows: see [`offload`](crate::offload).
-    pub(crate) offload: bool,
+    /// [`OFFLOAD`](Self::OFFLOAD) or nothing. Not a `bool`: an `Option<Frame>` would hide its discriminant in it, be
+    /// written in two parts and read back as a whole, and every frame would wait for its own store.
+    pub(crate) flags: u16,
 }
 
 impl Frame {
+    /// Something is left to do for the frame, which the pool knows: see [`offload`](crate::offload).
+    pub(crate) const OFFLOAD: u16 = 1;
+
     /// Bytes of the whole frame, without FCS.
     #[allow(clippy::len_without_is_empty, reason = "an empty frame has no meaning here")]
     pub fn len(&self) -> usize {
@@ -49,7 +53,7 @@ impl Frame {
     /// Whether something is left to do for it: [`Pool::offload`](crate::pool::Pool::offload) tells what.
     #[inline]
     pub fn has_offload(&self) -> bool {
-        self.offload
+        self.flags & Self::OFFLOAD != 0
     }
 
     /// Chunks that the frame occupies.

@@ -83,21 +83,21 @@ impl Pool {
     #[inline]
     pub fn alloc(&mut self) -> Option<Frame> {
         let chunk = self.free.pop()?;
-        Some(Frame { chunk, offset: HEADROOM as u16, head: 0, len: 0, chunks: 1, offload: false })
+        Some(Frame { chunk, offset: HEADROOM as u16, head: 0, len: 0, chunks: 1, flags: 0 })
     }
 
     /// Takes the frame's chunks back.
     #[inline]
     pub fn free(&mut self, frame: Frame) {
         self.free.push(frame.chunk);
-        if frame.chunks != 1 || frame.offload {
+        if frame.chunks != 1 || frame.flags != 0 {
             self.free_rest(&frame);
         }
     }
 
     #[cold]
     fn free_rest(&mut self, frame: &Frame) {
-        self.offloaded -= usize::from(frame.offload);
+        self.offloaded -= usize::from(frame.has_offload());
         let mut chunk = frame.chunk;
         for _ in 1..frame.chunks {
             chunk = self.links[chunk as usize].next;
@@ -115,7 +115,7 @@ impl Pool {
     /// What is left to do for the frame, in places that count from the frame's begin.
     #[inline]
     pub fn offload(&self, frame: &Frame) -> Option<Offload> {
-        match frame.offload {
+        match frame.has_offload() {
             true => Some(self.offloads[frame.chunk as usize].moved(frame.offset.wrapping_neg())),
             false => None,
         }
@@ -124,15 +124,15 @@ impl Pool {
     /// Notes what is left to do for the frame.
     pub fn set_offload(&mut self, frame: &mut Frame, offload: Offload) {
         self.offloads[frame.chunk as usize] = offload.moved(frame.offset);
-        self.offloaded += usize::from(!frame.offload);
-        frame.offload = true;
+        self.offloaded += usize::from(!frame.has_offload());
+        frame.flags |= Frame::OFFLOAD;
     }
 
     /// Nothing is left to do for the frame: it was done, or whoever gets the frame knows. What it was.
     pub fn take_offload(&mut self, frame: &mut Frame) -> Option<Offload> {
         let offload = self.offload(frame);
-        self.offloaded -= usize::from(frame.offload);
-        frame.offload = false;
+        self.offloaded -= usize::from(frame.has_offload());
+        frame.flags &= !Frame::OFFLOAD;
         offload
     }
 
@@ -287,7 +287,7 @@ impl Pool {
         if chunk >= self.links.len() as u64 || offset + u64::from(len) > CHUNK as u64 {
             return None;
         }
-        Some(Frame { chunk: chunk as u32, offset: offset as u16, head: len as u16, len, chunks: 1, offload: false })
+        Some(Frame { chunk: chunk as u32, offset: offset as u16, head: len as u16, len, chunks: 1, flags: 0 })
     }
 
     /// Chains a further chunk that the kernel filled behind `frame`.
