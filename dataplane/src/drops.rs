@@ -52,6 +52,10 @@ reasons! {
     HandoffFull = "handoff-full",
     /// A descriptor of the peer's points outside its memory or breaks the protocol.
     DescriptorInvalid = "descriptor-invalid",
+    /// Xen would not copy a page of the guest's: it granted none, or took it back.
+    GrantFailed = "grant-failed",
+    /// The guest said which groups it wants, and this is none of them.
+    MulticastFiltered = "multicast-filtered",
     /// The XDP program dropped it because its guest was marked full.
     GuestFullXdp = "guest-full-xdp",
     /// Kernel: receive ring full (`XDP_STATISTICS`, `rx_ring_full`).

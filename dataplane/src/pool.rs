@@ -193,6 +193,36 @@ impl Pool {
         unsafe { self.frame_from_raw(data.as_ptr(), data.len()) }
     }
 
+    /// A frame of `len` bytes that are whatever lay there before, for someone who fills them by other means than this
+    /// process's own stores (a copy by the kernel or the hypervisor). What was not filled must never be sent: it is
+    /// another guest's. `None` as [`frame_from`](Self::frame_from).
+    #[inline]
+    pub fn unfilled(&mut self, len: usize) -> Option<Frame> {
+        if len == 0 || len > MAX_FRAME {
+            return None;
+        }
+        let mut frame = self.alloc()?;
+        if len <= CHUNK_DATA {
+            (frame.head, frame.len) = (len as u16, len as u32);
+            return Some(frame);
+        }
+        if self.free.len() < len.div_ceil(CHUNK_DATA) - 1 {
+            self.free(frame);
+            return None;
+        }
+        (frame.head, frame.len) = (CHUNK_DATA as u16, len as u32);
+        let (mut last, mut left) = (frame.chunk, len - CHUNK_DATA);
+        while left > 0
+            && let Some(next) = self.free.pop()
+        {
+            let n = left.min(CHUNK_DATA);
+            self.links[last as usize] = Link { next, offset: HEADROOM as u16, len: n as u16 };
+            frame.chunks += 1;
+            (last, left) = (next, left - n);
+        }
+        Some(frame)
+    }
+
     /// As [`frame_from`](Self::frame_from), from memory that others may be writing to: each byte is read once.
     ///
     /// # Safety
@@ -482,6 +512,32 @@ mod tests {
         }
         assert!(pool.frame_from(&pattern(MAX_FRAME + 1)).is_none());
         assert!(pool.frame_from(&[]).is_none());
+    }
+
+    #[test]
+    fn an_unfilled_frame_has_room_for_all_of_its_bytes() {
+        let mut pool = Pool::new(64).unwrap();
+        let before = pool.available();
+        for len in [1, CHUNK_DATA, CHUNK_DATA + 1, 3 * CHUNK_DATA, MAX_FRAME] {
+            let frame = pool.unfilled(len).unwrap();
+            let data = pattern(len);
+            let mut rest = &data[..];
+            for (at, n) in pool.parts(&frame) {
+                // SAFETY: a part of a frame of ours.
+                unsafe { std::ptr::copy_nonoverlapping(rest.as_ptr(), at, n) };
+                rest = &rest[n..];
+            }
+            assert!(rest.is_empty());
+            assert_eq!(pool.to_vec(&frame), data);
+            pool.free(frame);
+            assert_eq!(pool.available(), before, "length {len}");
+        }
+        assert!(pool.unfilled(0).is_none());
+        assert!(pool.unfilled(MAX_FRAME + 1).is_none());
+        let held = pool.unfilled((before - 1) * CHUNK_DATA).unwrap();
+        assert!(pool.unfilled(CHUNK_DATA + 1).is_none());
+        assert_eq!(pool.available(), 1, "a frame that was not had kept chunks");
+        pool.free(held);
     }
 
     #[test]

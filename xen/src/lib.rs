@@ -14,6 +14,7 @@
 //! A guest's memory can change while it is looked at. Nothing in this crate forms a reference to it: what is mapped is an
 //! address, read by atomic loads, each field once, copied and then judged.
 
+mod bell;
 pub mod device;
 mod error;
 pub mod frontend;

@@ -35,7 +35,7 @@ pub use toolstack::Toolstack;
 
 use crate::seam::{Allocator, Events, Grants, Hypervisor};
 use crate::xenstore::Xenstore;
-use crate::{DomId, XenError};
+use crate::{DomId, XenError, bell};
 use events::SimEvents;
 use grants::{CopyCount, SimGrants};
 use guest::SimAllocator;
@@ -58,7 +58,7 @@ impl Machine {
     /// # Errors
     /// The sockets cannot be made.
     pub fn start(dir: &Path) -> io::Result<Self> {
-        let stop = server::eventfd()?;
+        let stop = bell::create()?;
         let server = server::Server::new(dir, stop.try_clone()?)?;
         let thread = std::thread::Builder::new().name("hypervisor".into()).spawn(move || server.run())?;
         Ok(Self { dir: dir.into(), stop, thread: Some(thread), temporary: false })
@@ -94,7 +94,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        server::ring(self.stop.as_fd());
+        bell::ring(self.stop.as_fd());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -1,0 +1,346 @@
+//! One interface of one guest, as the control thread sees it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::from_guest::FromGuest;
+use super::groups::Groups;
+use super::link::{Link, Mailbox};
+use super::port::VifPort;
+use super::to_guest::ToGuest;
+use super::{Guests, VifOptions};
+use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys, VifConfig};
+use crate::netif::ring::{BackRing, Page};
+use crate::netif::state::{Action, Situation, State, decide};
+use crate::xenstore::Xenstore;
+use crate::{Access, DomId, GrantRef, Grants, Hypervisor, Shared, XenError};
+
+/// A guest that connects again within this time is made to wait.
+const CALM: Duration = Duration::from_secs(2);
+/// The first wait; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// How often it doubles: to 2.5 s.
+const DOUBLINGS: u32 = 8;
+
+/// What an interface needs of the control thread.
+pub(super) struct Tools<'a> {
+    pub(super) store: &'a mut Xenstore,
+    pub(super) hypervisor: &'a dyn Hypervisor,
+    /// Maps rings.
+    pub(super) grants: &'a dyn Grants,
+    pub(super) guests: &'a mut dyn Guests,
+    pub(super) options: VifOptions,
+    pub(super) bell: &'a Arc<OwnedFd>,
+}
+
+/// What follows when all queues have let go.
+#[derive(Clone, Copy, Debug)]
+enum After {
+    Write(State),
+    Forget,
+    Nothing,
+}
+
+/// What the control thread is to do with it next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wait for something to change.
+    Wait,
+    /// Look again then.
+    At(Instant),
+    /// It is gone.
+    Forget,
+}
+
+#[derive(Debug)]
+pub(super) struct Interface {
+    domain: DomId,
+    handle: u32,
+    paths: Paths,
+    /// Its queues' mailboxes, from when the engine was told of it.
+    queues: Vec<Arc<Mailbox>>,
+    mode: Arc<Mutex<String>>,
+    attached: bool,
+    broken: bool,
+    /// Recalled, and not all queues have let go.
+    leaving: Option<After>,
+    watched: bool,
+    connects: u32,
+    last_connect: Option<Instant>,
+}
+
+impl Interface {
+    pub(super) fn new(backend: DomId, domain: DomId, handle: u32) -> Self {
+        Self {
+            domain,
+            handle,
+            paths: Paths::new(backend, domain, handle),
+            queues: Vec::new(),
+            mode: Arc::new(Mutex::new("waiting for its guest".into())),
+            attached: false,
+            broken: false,
+            leaving: None,
+            watched: false,
+            connects: 0,
+            last_connect: None,
+        }
+    }
+
+    /// How its watch is named.
+    pub(super) fn token(&self) -> String {
+        format!("{}/{}", self.domain, self.handle)
+    }
+
+    /// Whether a worker may have given something back.
+    pub(super) fn has_news(&self) -> bool {
+        self.leaving.is_some() || self.queues.iter().any(|queue| queue.has_returned())
+    }
+
+    /// The store forgot our watches.
+    pub(super) fn watch_again(&mut self) {
+        self.watched = false;
+    }
+
+    fn front_state(&self) -> String {
+        format!("{}/state", self.paths.front)
+    }
+
+    fn say(&self, mode: String) {
+        tracing::info!("domain {} vif {}: {mode}", self.domain, self.handle);
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Looks at how things are, and does what is due, until nothing is.
+    pub(super) fn look(&mut self, tools: &mut Tools<'_>) -> Result<Next, XenError> {
+        if !self.watched {
+            tools.store.watch(&self.front_state(), &self.token())?;
+            self.watched = true;
+        }
+        loop {
+            self.collect();
+            if self.leaving.is_some() {
+                if self.queues.iter().any(|queue| queue.is_out()) {
+                    return Ok(Next::Wait);
+                }
+                if let Some(After::Forget) = self.let_go(tools)? {
+                    self.forget(tools)?;
+                    return Ok(Next::Forget);
+                }
+                continue;
+            }
+            let now = self.situation(tools.store)?;
+            if self.broken && now.front == Some(State::Initialising) {
+                // It starts over.
+                self.broken = false;
+                continue;
+            }
+            match decide(now) {
+                Action::Rest => return Ok(Next::Wait),
+                Action::Offer => self.offer(tools)?,
+                action @ (Action::Connect | Action::TakeOver) => {
+                    if let Some(until) = self.must_wait() {
+                        return Ok(Next::At(until));
+                    }
+                    self.connect(tools, action == Action::Connect)?;
+                }
+                Action::Detach(to) => self.recall(to.map_or(After::Nothing, After::Write)),
+                Action::Write(state) => self.write_state(tools.store, state)?,
+                Action::Reconfigure => self.write_state(tools.store, State::Reconfigured)?,
+                Action::Forget => self.recall(After::Forget),
+            }
+        }
+    }
+
+    fn situation(&self, store: &mut Xenstore) -> Result<Situation, XenError> {
+        let back = store.get(&format!("{}/state", self.paths.back))?;
+        let online = store.get(&format!("{}/online", self.paths.back))?;
+        let front = store.get(&self.front_state())?;
+        Ok(Situation {
+            // Nobody but us and the toolstack writes here: what is no state is as good as a fresh node.
+            back: back.map(|value| State::parse(&value).unwrap_or(State::Unknown)),
+            online: online.as_deref() == Some(b"1"),
+            front: front.and_then(|value| State::parse(&value)),
+            attached: self.attached,
+            broken: self.broken,
+        })
+    }
+
+    fn write_state(&self, store: &mut Xenstore, state: State) -> Result<(), XenError> {
+        let path = format!("{}/state", self.paths.back);
+        // Together with a look whether it is there: a node that the toolstack has just removed must not come back.
+        store.transaction(|t| match t.get(&path)? {
+            Some(_) => t.write(&path, state.as_str()),
+            None => Ok(()),
+        })
+    }
+
+    /// Takes back links that workers gave up of their own accord.
+    fn collect(&mut self) {
+        for queue in &self.queues {
+            let Some((link, fault)) = queue.collect() else { continue };
+            drop(link);
+            if let Some(fault) = fault {
+                tracing::warn!("domain {} vif {}: its guest broke the protocol: {fault}", self.domain, self.handle);
+                self.broken = true;
+            }
+        }
+    }
+
+    fn recall(&mut self, after: After) {
+        self.queues.iter().for_each(|queue| queue.recall());
+        self.leaving = Some(after);
+    }
+
+    /// All queues have let go.
+    fn let_go(&mut self, tools: &mut Tools<'_>) -> Result<Option<After>, XenError> {
+        if self.attached {
+            self.say(if self.broken { "its guest broke the protocol" } else { "waiting for its guest" }.into());
+        }
+        self.attached = false;
+        let after = self.leaving.take();
+        if let Some(After::Write(state)) = after {
+            self.write_state(tools.store, state)?;
+        }
+        Ok(after)
+    }
+
+    fn forget(&mut self, tools: &mut Tools<'_>) -> Result<(), XenError> {
+        if self.watched {
+            tools.store.unwatch(&self.front_state(), &self.token())?;
+        }
+        if !self.queues.is_empty() {
+            tools.guests.left(self.domain, self.handle);
+        }
+        Ok(())
+    }
+
+    /// Tells the engine, if it was not told yet. False when the toolstack's keys make no sense.
+    fn announce(&mut self, tools: &mut Tools<'_>) -> Result<bool, XenError> {
+        if !self.queues.is_empty() {
+            return Ok(true);
+        }
+        let config = match keys::read_config(tools.store, &self.paths, self.domain, self.handle) {
+            Ok(config) => config,
+            Err(KeyError::Xen(e)) => return Err(e),
+            Err(e) => {
+                tracing::warn!("domain {} vif {} is not served: {e}", self.domain, self.handle);
+                return Ok(false);
+            }
+        };
+        let queues = (0..tools.options.queues).map(|_| Mailbox::new(Arc::clone(tools.bell)).map(Arc::new));
+        self.queues = queues.collect::<io::Result<_>>().map_err(XenError::io("making a mailbox"))?;
+        let ports = self.queues.iter().map(|queue| VifPort::new(Arc::clone(queue), Arc::clone(&self.mode)));
+        tools.guests.arrived(&config, ports.collect());
+        Ok(true)
+    }
+
+    fn offer(&mut self, tools: &mut Tools<'_>) -> Result<(), XenError> {
+        if !self.announce(tools)? {
+            return self.write_state(tools.store, State::Closed).map(|()| self.broken = true);
+        }
+        let offer = Offer { queues: tools.options.queues, gso: tools.options.gso };
+        keys::write_offer(tools.store, &self.paths, offer)?;
+        self.write_state(tools.store, State::InitWait)
+    }
+
+    /// Until when a guest that connects again and again is not connected.
+    fn must_wait(&mut self) -> Option<Instant> {
+        let last = self.last_connect?;
+        if last.elapsed() >= CALM {
+            self.connects = 0;
+        }
+        // Twice is a driver that was loaded again.
+        let doublings = self.connects.checked_sub(3)?.min(DOUBLINGS);
+        let until = last + FIRST_WAIT * 2u32.pow(doublings);
+        (Instant::now() < until).then_some(until)
+    }
+
+    fn connect(&mut self, tools: &mut Tools<'_>, fresh: bool) -> Result<(), XenError> {
+        self.last_connect = Some(Instant::now());
+        self.connects = self.connects.saturating_add(1);
+        let connected = match self.announce(tools)? {
+            true => self.try_connect(tools),
+            false => Err(KeyError::Missing { path: format!("{}/frontend", self.paths.back) }),
+        };
+        match connected {
+            Ok(mode) => {
+                self.attached = true;
+                self.say(if fresh { mode } else { format!("{mode}, taken over") });
+                if fresh { self.write_state(tools.store, State::Connected) } else { Ok(()) }
+            }
+            // Only a store that is gone is our trouble; everything else is the guest's.
+            Err(KeyError::Xen(e @ (XenError::StoreProtocol(_) | XenError::Store { .. }))) => Err(e),
+            Err(e) => {
+                tracing::warn!("domain {} vif {} cannot be connected: {e}", self.domain, self.handle);
+                self.say(format!("refused: {e}"));
+                self.broken = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Maps and binds all queues, then gives them to the workers: all or none.
+    fn try_connect(&self, tools: &mut Tools<'_>) -> Result<String, KeyError> {
+        let keys = keys::read_frontend(tools.store, &self.paths.front, tools.options.queues)?;
+        let groups = Arc::new(Groups::new(keys.abilities.multicast_control));
+        let mut abilities = keys.abilities;
+        abilities.gso_tcp4 &= tools.options.gso;
+        abilities.gso_tcp6 &= tools.options.gso;
+        let links: Result<Vec<_>, _> =
+            keys.queues.iter().map(|queue| self.link(tools, queue, abilities, &groups)).collect();
+        let links = links?;
+        let mode = format!("connected to domain {} vif {}, {}", self.domain, self.handle, describe(links.len(), abilities));
+        for (queue, link) in self.queues.iter().zip(links) {
+            queue.put(Box::new(link));
+        }
+        Ok(mode)
+    }
+
+    fn link(
+        &self,
+        tools: &Tools<'_>,
+        queue: &QueueKeys,
+        abilities: Abilities,
+        groups: &Arc<Groups>,
+    ) -> Result<Link, XenError> {
+        let map = |grant: GrantRef| tools.grants.map(self.domain, &[grant], Access::Write);
+        let (tx, rx): (Shared, Shared) = (map(queue.tx_ring)?, map(queue.rx_ring)?);
+        let mut events = tools.hypervisor.events()?;
+        let tx_event = events.bind(self.domain, queue.tx_event)?;
+        let rx_event = if queue.rx_event == queue.tx_event {
+            tx_event
+        } else {
+            events.bind(self.domain, queue.rx_event)?
+        };
+        // SAFETY: both pages go into the same Link as the rings that use them, and are dropped with it.
+        let (tx_ring, rx_ring) = unsafe { (BackRing::attach(Page::new(&tx)), BackRing::attach(Page::new(&rx))) };
+        Ok(Link {
+            from: FromGuest::new(self.domain, tx_ring, Arc::clone(groups)),
+            to: ToGuest::new(self.domain, rx_ring, abilities, Arc::clone(groups)),
+            grants: tools.hypervisor.grants()?,
+            events,
+            tx_event,
+            rx_event,
+            _rings: [tx, rx],
+        })
+    }
+}
+
+fn describe(queues: usize, able: Abilities) -> String {
+    let mut text = if queues == 1 { "1 queue".to_owned() } else { format!("{queues} queues") };
+    let features = [
+        (able.sg, "sg"),
+        (able.gso_tcp4, "gso4"),
+        (able.gso_tcp6, "gso6"),
+        (able.csum_ip4, "csum4"),
+        (able.csum_ip6, "csum6"),
+        (able.multicast_control, "groups"),
+    ];
+    for (_, name) in features.iter().filter(|(is, _)| *is) {
+        text.push(' ');
+        text.push_str(name);
+    }
+    text
+}

@@ -1,0 +1,215 @@
+//! The worker's side of a vif: one queue.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pointsman_dataplane::drops::DropReason;
+use pointsman_dataplane::frame::Burst;
+use pointsman_dataplane::offload::Offloads;
+use pointsman_dataplane::pool::Pool;
+use pointsman_dataplane::port::{Counters, Port, Sleep};
+use pointsman_dataplane::units::Nanos;
+
+use super::link::{Fault, Link, Mailbox};
+use crate::EventPort;
+
+/// Wake-ups for nothing, in a row, that a guest may cause before it is made to wait.
+const SPURIOUS: u32 = 4;
+/// The longest that it is made to wait: this, doubled so many times.
+const LONGEST: (Nanos, u32) = (Nanos::from_micros(250), 7);
+
+/// One queue of a vif. Down until its guest is connected, and whenever it is not.
+#[derive(Debug)]
+pub struct VifPort {
+    mailbox: Arc<Mailbox>,
+    mode: Arc<Mutex<String>>,
+    counters: Arc<Counters>,
+    link: Option<Box<Link>>,
+    /// Channels that fired, and stay silent until they are unmasked.
+    fired: [EventPort; 8],
+    fired_len: usize,
+    /// Wake-ups that found nothing, in a row.
+    spurious: u32,
+    /// Until when a guest that wakes us for nothing stays unheard.
+    deaf_until: Option<Nanos>,
+    door_watched: bool,
+    events_watched: bool,
+}
+
+impl VifPort {
+    pub(super) fn new(mailbox: Arc<Mailbox>, mode: Arc<Mutex<String>>) -> Self {
+        Self {
+            mailbox,
+            mode,
+            counters: Arc::default(),
+            link: None,
+            fired: [EventPort(0); 8],
+            fired_len: 0,
+            spurious: 0,
+            deaf_until: None,
+            door_watched: false,
+            events_watched: false,
+        }
+    }
+
+    /// Gives back the link there is, and takes the one that the control thread left, if it did.
+    #[cold]
+    fn exchange(&mut self, pool: &mut Pool) {
+        self.let_go(pool, None);
+        self.link = self.mailbox.take();
+        (self.fired_len, self.spurious, self.deaf_until, self.events_watched) = (0, 0, None, false);
+        if let Some(link) = &self.link {
+            // Whatever the guest missed while nobody was there.
+            let _ = link.events.notify(link.tx_event);
+            if link.rx_event != link.tx_event {
+                let _ = link.events.notify(link.rx_event);
+            }
+        }
+    }
+
+    #[cold]
+    fn let_go(&mut self, pool: &mut Pool, fault: Option<Fault>) {
+        if let Some(mut link) = self.link.take() {
+            link.to.end(pool, &self.counters);
+            self.mailbox.give_back(link, fault);
+        }
+    }
+
+    /// Parts from a guest that broke the protocol.
+    #[cold]
+    fn break_off(&mut self, pool: &mut Pool, fault: Fault) {
+        self.counters.dropped(DropReason::DescriptorInvalid, 1);
+        self.let_go(pool, Some(fault));
+    }
+}
+
+impl Port for VifPort {
+    #[inline]
+    fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        if self.mailbox.has_changed() {
+            self.exchange(pool);
+        }
+        let Some(link) = &mut self.link else { return };
+        match link.from.pull(link.grants.as_mut(), pool, burst, &self.counters) {
+            Ok(()) => {
+                if link.from.must_notify() {
+                    let _ = link.events.notify(link.tx_event);
+                }
+            }
+            Err(fault) => self.break_off(pool, fault),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        let Some(link) = &mut self.link else {
+            self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
+            pool.free_all(burst.drain(..));
+            return;
+        };
+        if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
+            self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
+            pool.free_all(burst.drain(..));
+            self.break_off(pool, fault);
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, pool: &mut Pool) {
+        if let Some(link) = &mut self.link {
+            link.to.flush(link.grants.as_mut(), pool, &self.counters);
+        }
+    }
+
+    #[inline]
+    fn notify(&mut self) {
+        if let Some(link) = &mut self.link
+            && link.to.must_notify()
+        {
+            let _ = link.events.notify(link.rx_event);
+        }
+    }
+
+    fn tick(&mut self, pool: &mut Pool, _now: Nanos) {
+        if self.mailbox.has_changed() {
+            self.exchange(pool);
+        }
+    }
+
+    fn arm(&mut self, sleep: &Sleep) -> bool {
+        if !self.door_watched {
+            self.door_watched = sleep.watch_edge(self.mailbox.door.as_fd()).is_ok();
+        }
+        if !self.door_watched || self.mailbox.has_changed() {
+            return false;
+        }
+        let Some(link) = &mut self.link else { return true };
+        if !self.events_watched {
+            self.events_watched = sleep.watch(link.events.fd()).is_ok();
+        }
+        if !self.events_watched || !link.from.arm() {
+            return false;
+        }
+        if self.fired_len == 0 {
+            return true;
+        }
+        // A guest that raises events without work is not let in again at once: its channel stays masked.
+        match self.deaf_until {
+            Some(until) if Nanos::now() < until => return true,
+            Some(_) => self.deaf_until = None,
+            None if link.from.has_worked() => self.spurious = 0,
+            None => {
+                self.spurious = self.spurious.saturating_add(1);
+                if let Some(times) = self.spurious.checked_sub(SPURIOUS) {
+                    let wait = Nanos(LONGEST.0.0 << times.min(LONGEST.1));
+                    self.deaf_until = Some(Nanos::now().plus(wait));
+                    return true;
+                }
+            }
+        }
+        // Only now: while we were at work, no event of this guest could wake anyone.
+        let _ = link.events.unmask(&self.fired[..self.fired_len]);
+        self.fired_len = 0;
+        true
+    }
+
+    fn disarm(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if let Ok(n) = link.events.fired(&mut self.fired[self.fired_len..]) {
+            self.fired_len += n;
+        }
+    }
+
+    fn deadline(&self) -> Option<Nanos> {
+        self.deaf_until
+    }
+
+    fn is_up(&self) -> bool {
+        self.link.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.to.is_full())
+    }
+
+    fn accepts(&self) -> Offloads {
+        self.link.as_ref().map_or(Offloads::NONE, |link| link.to.accepts())
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn mode(&self) -> String {
+        self.mode.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for VifPort {
+    fn drop(&mut self) {
+        // The frames that it holds go with the pool.
+        if let Some(link) = self.link.take() {
+            self.mailbox.give_back(link, None);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a guest receives: frames into the pages that it posted in its rx ring, copied with one call a breath.
+//!
+//! A push takes a request for every page that the burst needs and notes what is to be copied; the flush at the breath's end
+//! makes the copies and shows the responses. There is no queue behind the ring: a guest that posts no pages has its frames
+//! dropped at once, and costs its neighbours nothing.
+//!
+//! A response lies in its request's slot. Frames beyond a page take further slots; how to cut one takes a slot of its own,
+//! whose page stays unused.
+
+use std::sync::Arc;
+
+use pointsman_dataplane::drops::DropReason;
+use pointsman_dataplane::frame::{BURST, Burst, Frame};
+use pointsman_dataplane::offload::{GsoKind, Offload, Offloads};
+use pointsman_dataplane::pool::Pool;
+use pointsman_dataplane::port::Counters;
+
+use super::groups::Groups;
+use super::link::Fault;
+use crate::netif::keys::Abilities;
+use crate::netif::ring::{BackRing, SLOTS};
+use crate::netif::wire::{self, Extra, RX_WORDS, RxRequest, RxResponse, rx_flag, status};
+use crate::{CopyOp, DomId, GrantStatus, Grants, PAGE};
+
+/// Copies that wait for the flush; with more of them they are made at once.
+const MOST_OPS: usize = 4 * SLOTS as usize;
+/// Copies that are tried again in one flush, because a page was not in memory.
+const RETRIES: usize = 4;
+/// Most copies for one frame: its chunks, and its pages' ends.
+const OPS_A_FRAME: usize = 64;
+
+/// A response to come.
+#[derive(Clone, Copy, Debug)]
+enum Planned {
+    /// Bytes in a page; its copies end here.
+    Data { response: RxResponse, ops: usize },
+    /// How to cut the frame.
+    Extra([u32; 2]),
+}
+
+/// The rx ring, and what is to be put into it.
+#[derive(Debug)]
+pub(super) struct ToGuest {
+    domain: DomId,
+    ring: BackRing<RX_WORDS>,
+    abilities: Abilities,
+    groups: Arc<Groups>,
+    frames: Vec<(Frame, usize)>,
+    planned: Vec<Planned>,
+    ops: Vec<CopyOp>,
+    /// Requests that wait, when we last looked.
+    waiting: u32,
+}
+
+impl ToGuest {
+    pub(super) fn new(domain: DomId, ring: BackRing<RX_WORDS>, abilities: Abilities, groups: Arc<Groups>) -> Self {
+        let slots = SLOTS as usize;
+        let (frames, planned) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
+        let ops = Vec::with_capacity(MOST_OPS + OPS_A_FRAME);
+        Self { domain, ring, abilities, groups, frames, planned, ops, waiting: 0 }
+    }
+
+    /// What may be left to do for frames that are pushed.
+    pub(super) fn accepts(&self) -> Offloads {
+        let able = self.abilities;
+        let gso = able.sg;
+        let each = [
+            (able.csum_ip4, Offloads::CHECKSUM_IPV4),
+            (able.csum_ip6, Offloads::CHECKSUM_IPV6),
+            (able.gso_tcp4 && gso, Offloads::TCP_IPV4),
+            (able.gso_tcp6 && gso, Offloads::TCP_IPV6),
+        ];
+        each.iter().filter(|(is, _)| *is).fold(Offloads::NONE, |all, (_, one)| all.with(*one))
+    }
+
+    /// Whether there are fewer pages than a burst takes.
+    pub(super) fn is_full(&self) -> bool {
+        (self.waiting as usize) < BURST && self.ring.waiting().is_ok_and(|waiting| (waiting as usize) < BURST)
+    }
+
+    /// Whether the guest wants to be woken for what it was shown.
+    #[inline]
+    pub(super) fn must_notify(&mut self) -> bool {
+        self.ring.must_notify()
+    }
+
+    /// Plans all frames of the burst that there are pages for, and frees the others.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        grants: &mut dyn Grants,
+        pool: &mut Pool,
+        burst: &mut Burst,
+        counters: &Counters,
+    ) -> Result<(), Fault> {
+        for frame in burst.drain(..) {
+            match self.plan(pool, &frame) {
+                Ok(Ok(())) => self.frames.push((frame, self.planned.len())),
+                Ok(Err(reason)) => {
+                    counters.dropped(reason, 1);
+                    pool.free(frame);
+                }
+                Err(fault) => {
+                    pool.free(frame);
+        
+                    return Err(fault);
+                }
+            }
+            if self.ops.len() >= MOST_OPS {
+                self.flush(grants, pool, counters);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes requests for one frame and notes its copies.
+    #[inline]
+    fn plan(&mut self, pool: &Pool, frame: &Frame) -> Result<Result<(), DropReason>, Fault> {
+        if !self.groups.want(pool.head(frame)) {
+            return Ok(Err(DropReason::MulticastFiltered));
+        }
+        let pages = frame.len().div_ceil(PAGE) as u32;
+        let (mut flags, mut extra) = (0, None);
+        match pool.offload(frame) {
+            None => {}
+            Some(Offload::Verified) => flags = rx_flag::DATA_VALIDATED,
+            Some(Offload::Checksum(_)) => flags = rx_flag::DATA_VALIDATED | rx_flag::CSUM_BLANK,
+            Some(Offload::Segment(_, gso)) => {
+                flags = rx_flag::DATA_VALIDATED | rx_flag::CSUM_BLANK | rx_flag::EXTRA_INFO;
+                let kind = match gso.kind {
+                    GsoKind::TcpIpv4 => wire::GsoKind::Tcp4,
+                    GsoKind::TcpIpv6 => wire::GsoKind::Tcp6,
+                };
+                extra = Some(Extra::Gso { size: gso.size, kind: Some(kind) }.emit(false));
+            }
+        }
+        if pages > 1 && !self.abilities.sg || pages > MAX_PAGES {
+            return Ok(Err(DropReason::Giant));
+        }
+        let slots = pages + u32::from(extra.is_some());
+        if self.waiting < slots {
+            self.waiting = self.ring.waiting()?;
+            if self.waiting < slots {
+                return Ok(Err(DropReason::OutputFull));
+            }
+        }
+        self.waiting -= slots;
+        self.fill(pool, frame, flags, extra);
+        Ok(Ok(()))
+    }
+
+    #[inline]
+    fn fill(&mut self, pool: &Pool, frame: &Frame, mut flags: u16, mut extra: Option<[u32; 2]>) {
+        let mut parts = pool.parts(frame);
+        let (mut from, mut left) = (std::ptr::null_mut(), 0);
+        let mut todo = frame.len();
+        while todo > 0 {
+            let request = RxRequest::parse(self.ring.take());
+            let len = todo.min(PAGE);
+            let mut at = 0;
+            while at < len {
+                if left == 0 {
+                    let Some(part) = parts.next() else { break };
+                    (from, left) = part;
+                    continue;
+                }
+                let n = left.min(len - at);
+                // SAFETY: `n` bytes from `from` are left of a chunk of the frame, which is kept until the copies are made.
+                let op = unsafe { CopyOp::to_grant(from, self.domain, request.grant, at as u16, n as u16) };
+                self.ops.push(op);
+                from = from.wrapping_add(n);
+                (left, at) = (left - n, at + n);
+            }
+            todo -= len;
+            if todo > 0 {
+                flags |= rx_flag::MORE_DATA;
+            }
+            let response = RxResponse { id: request.id, offset: 0, flags, status: len as i16 };
+            self.planned.push(Planned::Data { response, ops: self.ops.len() });
+            flags = 0;
+            if let Some(words) = extra.take() {
+                self.ring.take();
+                self.planned.push(Planned::Extra(words));
+            }
+        }
+    }
+
+    /// Makes the copies that were planned, with one call, and shows the guest its frames.
+    #[inline]
+    pub(super) fn flush(&mut self, grants: &mut dyn Grants, pool: &mut Pool, counters: &Counters) {
+        if self.planned.is_empty() {
+            return;
+        }
+        let mut known = grants.copy(&mut self.ops).is_ok();
+        if known && self.ops.iter().any(|op| op.status() == GrantStatus::EAGAIN) {
+            known = self.copy_again(grants);
+        }
+        let (mut op, mut slot, mut sent, mut bytes) = (0, 0, 0, 0);
+        for (frame, end) in self.frames.drain(..) {
+            let mut whole = true;
+            for planned in &self.planned[slot..end] {
+                match *planned {
+                    Planned::Extra(words) => self.ring.respond(words),
+                    Planned::Data { mut response, ops } => {
+                        if !known || self.ops[op..ops].iter().any(|op| op.status() != GrantStatus::OKAY) {
+                            response.status = status::ERROR;
+                            whole = false;
+                        }
+                        op = ops;
+                        self.ring.respond(response.emit());
+                    }
+                }
+            }
+            slot = end;
+            if whole {
+                sent += 1;
+                bytes += frame.len() as u64;
+            } else {
+                counters.dropped(DropReason::GrantFailed, 1);
+            }
+            pool.free(frame);
+        }
+        counters.sent(sent, bytes);
+        self.ring.show();
+        self.planned.clear();
+        self.ops.clear();
+    }
+
+    /// As in [`from_guest`](super::from_guest).
+    #[cold]
+    fn copy_again(&mut self, grants: &mut dyn Grants) -> bool {
+        let mut tries = RETRIES;
+        for op in &mut self.ops {
+            while op.status() == GrantStatus::EAGAIN && tries > 0 {
+                tries -= 1;
+                if grants.copy(std::slice::from_mut(op)).is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Frees what was planned and not sent.
+    pub(super) fn end(&mut self, pool: &mut Pool, counters: &Counters) {
+        counters.dropped(DropReason::OutputDown, self.frames.len() as u64);
+        pool.free_all(self.frames.drain(..).map(|(frame, _)| frame));
+        self.planned.clear();
+        self.ops.clear();
+    }
+}
+
+/// Pages of the longest frame that netfront takes: 18 slots.
+const MAX_PAGES: u32 = 18;
