@@ -70,7 +70,7 @@ pub(super) fn sum_from(pool: &Pool, frame: &Frame, start: usize) -> LongSum {
 ///
 /// A checksum of zero is written as 0xffff, whatever the protocol: to UDP zero means "none" (RFC 768), and to the others
 /// both forms of zero are the same.
-pub(super) fn complete(pool: &mut Pool, frame: &mut Frame, partial: Partial) -> bool {
+pub fn complete(pool: &mut Pool, frame: &mut Frame, partial: Partial) -> bool {
     let start = usize::from(partial.start);
     let at = start + usize::from(partial.offset);
     if at + 2 > frame.head_len() {

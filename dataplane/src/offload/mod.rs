@@ -31,6 +31,7 @@ mod properties;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use checksum::complete;
 pub use deliver::push;
 pub use segment::Segments;
 
@@ -189,6 +190,12 @@ pub fn admit_blank(pool: &mut Pool, frame: &mut Frame, gso: Option<Gso>) -> Resu
     let field = pool.head_mut(frame).get_mut(at..at + 2).ok_or(reason)?;
     field.copy_from_slice(&blank.pseudo.to_be_bytes());
     admit(pool, frame, gso.map_or(Offload::Checksum(blank.partial), |gso| Offload::Segment(blank.partial, gso)))
+}
+
+/// Whether a receiver that looks for a blank checksum by itself (Xen's netfront) would find this one: the outermost TCP's or
+/// UDP's. In a tunnel it would find another.
+pub fn is_outermost(pool: &Pool, frame: &Frame, partial: Partial) -> bool {
+    layout::find_blank(pool.head(frame), frame.len()).is_some_and(|blank| blank.partial == partial)
 }
 
 /// Whether the field lies behind the frame's Ethernet header, and so near its begin that it is in the first chunk of

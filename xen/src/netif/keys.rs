@@ -3,6 +3,7 @@
 //! The backend's part is the toolstack's word. The frontend's part is the guest's: it may write, delete and change there
 //! what it likes, whenever. Numbers are read strictly and within limits, each key once; whoever lies is not connected.
 
+use super::state::State;
 use crate::xenstore::Xenstore;
 use crate::{DomId, EventPort, GrantRef, XenError};
 
@@ -127,7 +128,7 @@ pub struct Offer {
     pub gso: bool,
 }
 
-/// Writes what we offer.
+/// Writes what we offer, and that the guest may come: all at once, unless the toolstack has removed the interface meanwhile.
 ///
 /// # Errors
 /// As xenstore says.
@@ -144,8 +145,12 @@ pub fn write_offer(store: &mut Xenstore, paths: &Paths, offer: Offer) -> Result<
         ("feature-split-event-channels", "1"),
         ("feature-multicast-control", "1"),
         ("multi-queue-max-queues", &queues),
+        ("state", State::InitWait.as_str()),
     ];
-    keys.iter().try_for_each(|(key, value)| store.write(&format!("{}/{key}", paths.back), value))
+    store.transaction(|t| match t.get(&format!("{}/state", paths.back))? {
+        Some(_) => keys.iter().try_for_each(|(key, value)| t.write(&format!("{}/{key}", paths.back), value)),
+        None => Ok(()),
+    })
 }
 
 /// What a guest wants to receive.

@@ -11,7 +11,7 @@ use super::link::{Link, Mailbox};
 use super::port::VifPort;
 use super::to_guest::ToGuest;
 use super::{Guests, VifOptions};
-use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys, VifConfig};
+use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys};
 use crate::netif::ring::{BackRing, Page};
 use crate::netif::state::{Action, Situation, State, decide};
 use crate::xenstore::Xenstore;
@@ -241,8 +241,7 @@ impl Interface {
             return self.write_state(tools.store, State::Closed).map(|()| self.broken = true);
         }
         let offer = Offer { queues: tools.options.queues, gso: tools.options.gso };
-        keys::write_offer(tools.store, &self.paths, offer)?;
-        self.write_state(tools.store, State::InitWait)
+        keys::write_offer(tools.store, &self.paths, offer)
     }
 
     /// Until when a guest that connects again and again is not connected.

@@ -19,8 +19,6 @@ mod groups;
 mod interface;
 mod link;
 mod port;
-#[cfg(test)]
-mod tests;
 mod to_guest;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -108,8 +108,6 @@ impl Port for VifPort {
             return;
         };
         if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
-            self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
-            pool.free_all(burst.drain(..));
             self.break_off(pool, fault);
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::frame::{BURST, Burst, Frame};
-use pointsman_dataplane::offload::{GsoKind, Offload, Offloads};
+use pointsman_dataplane::offload::{self, GsoKind, Offload, Offloads};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Counters;
 
@@ -93,7 +93,15 @@ impl ToGuest {
         burst: &mut Burst,
         counters: &Counters,
     ) -> Result<(), Fault> {
-        for frame in burst.drain(..) {
+        let mut frames = burst.drain(..);
+        while let Some(mut frame) = frames.next() {
+            if let Some(Offload::Checksum(partial)) = pool.offload(&frame)
+                && !offload::is_outermost(pool, &frame, partial)
+            {
+                // The guest looks for it by itself, and would find another.
+                pool.take_offload(&mut frame);
+                offload::complete(pool, &mut frame, partial);
+            }
             match self.plan(pool, &frame) {
                 Ok(Ok(())) => self.frames.push((frame, self.planned.len())),
                 Ok(Err(reason)) => {
@@ -101,8 +109,9 @@ impl ToGuest {
                     pool.free(frame);
                 }
                 Err(fault) => {
+                    counters.dropped(DropReason::OutputDown, 1 + frames.len() as u64);
                     pool.free(frame);
-        
+                    pool.free_all(frames);
                     return Err(fault);
                 }
             }
