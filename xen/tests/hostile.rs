@@ -47,6 +47,8 @@ impl Stage {
         slots.iter().for_each(|slot| front.queues[0].put(*slot));
         front.show_tx(0).unwrap();
         self.rig.breathe();
+        // Answers come a breath later.
+        self.rig.breathe();
     }
 
     /// A request for `size` bytes at `offset` of a good page.
@@ -212,6 +214,7 @@ fn work_without_end() {
             stage.rig.breathe();
             assert_eq!(stage.rig.vif(VICTIM).got.pop(), Some(data));
             assert!(stage.rig.vif(HOSTILE).got.len() <= BURST);
+            stage.rig.breathe();
             assert_eq!(stage.victim.1.take_sent(0).len(), 1);
         }
     }

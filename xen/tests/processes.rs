@@ -243,8 +243,9 @@ fn the_backend_dies_and_guests_go_on() {
         let lost = (sent + twice).saturating_sub(came);
         println!("over {KILLS} kills: {sent} sent, {lost} lost, {twice} twice, silent for {longest} ms at most");
         assert!(sent > 1000, "{result}");
-        // What lay in the backend's own memory when it died: at most what a guest had under way.
-        assert!(lost <= KILLS * WINDOW && twice <= KILLS * WINDOW, "{lost} lost, {twice} twice");
+        // Requests are answered when their frames have left, so that none is lost; but for the instant in which responses
+        // are written and not shown yet.
+        assert!(lost <= 64 && twice <= KILLS * WINDOW, "{lost} lost, {twice} twice");
         assert!(guest.child.wait().unwrap().success());
     }
     stage.take_away(3);

@@ -73,6 +73,7 @@ fn a_burst_is_one_copy_and_at_most_one_notification() {
     frontend.show_tx(0).unwrap();
     let (calls, ops) = rig.control.copies();
     rig.breathe();
+    rig.breathe();
     assert_eq!(rig.control.copies(), (calls + 1, ops + 60));
     assert_eq!(frontend.wait(Duration::from_millis(100)).unwrap().len(), 1, "told once of its answers");
     assert_eq!(frontend.take_sent(0).len(), 60);
@@ -149,6 +150,7 @@ fn uncut_tcp_passes_from_guest_to_guest() {
         assert!(frontend.send(0, &data, tx_flag::CSUM_BLANK | tx_flag::DATA_VALIDATED, &[extra]));
         frontend.show_tx(0).unwrap();
         rig.until("a frame", |rig| !rig.vif(VICTIM).got.is_empty());
+        rig.breathe();
         let statuses: Vec<i16> = frontend.take_sent(0).iter().map(|sent| sent.status).collect();
         let slots = data.len().div_ceil(4096) + 1;
         assert_eq!(statuses.len(), slots);
@@ -198,6 +200,7 @@ fn groups_are_filtered_for_a_guest_that_says_which() {
     let say = |rig: &mut Rig, frontend: &mut Frontend, extra| {
         assert!(frontend.send(0, &[0; 14], 0, &[extra]));
         frontend.show_tx(0).unwrap();
+        rig.breathe();
         rig.breathe();
         frontend.take_sent(0).iter().map(|sent| sent.status).collect::<Vec<_>>()
     };
@@ -299,6 +302,7 @@ fn another_backend_takes_over_and_the_guest_never_knows() {
         rig.until("the frames that waited", |rig| rig.vifs.first().is_some_and(|vif| vif.got.len() == 40));
         assert_eq!(rig.vif(VICTIM).got, (0..40).map(|seed| frame(100, seed)).collect::<Vec<_>>(), "round {round}");
         assert!(rig.vif(VICTIM).ports[0].mode().contains("taken over"));
+        rig.breathe();
         assert_eq!(frontend.take_sent(0).len(), 40);
         assert_eq!(frontend.backend_state().unwrap(), Some(State::Connected));
         let states: Vec<_> = std::iter::from_fn(|| frontend.store.next_event().unwrap()).collect();

@@ -2,7 +2,11 @@
 //!
 //! A burst goes through in four steps. *Read*: each slot is loaded once and judged; chunks are laid out for each packet.
 //! *Copy*: one grant copy for all of them. *Sort*: what could not be copied is dropped. *Answer*: one response for every slot
-//! that was taken, in order, shown at once. Headers are judged by whoever forwards, in our copy.
+//! that was taken, in order. Headers are judged by whoever forwards, in our copy.
+//!
+//! The answer is given at the *next* pull, when the burst has left by whatever port it left by. If this process is killed
+//! in between, the next one finds the requests unanswered and takes them again: a frame may come twice, but is not lost.
+//! Not before then is a response written, because it overwrites its request.
 //!
 //! What breaks the protocol's form (a count, a chain, a page's end) ends the connection: no driver does that. What is merely
 //! no good (a grant that was taken back, lengths that do not add up, a runt) costs the guest that packet.
@@ -103,33 +107,33 @@ impl FromGuest {
         burst: &mut Burst,
         counters: &Counters,
     ) -> Result<(), Fault> {
+        self.answer();
         if self.ring.waiting()? == 0 {
             return Ok(());
         }
         self.worked = true;
-        if let Err(fault) = self.read(pool, burst.remaining_capacity(), counters) {
+        let read = self.read(pool, burst.remaining_capacity(), counters);
+        if read.is_err() {
+            self.answers.clear();
             for packet in self.packets.drain(..) {
                 pool.free(packet.frame);
             }
-            self.reset();
-            return Err(fault);
-        }
-        if !self.ops.is_empty() {
+        } else if !self.ops.is_empty() {
             self.copy(grants);
         }
         self.sort(pool, burst, counters);
-        for answer in &self.answers {
+        self.ops.clear();
+        self.spoils.clear();
+        read
+    }
+
+    /// Answers what was taken by the last pull: by now it has left.
+    #[inline]
+    pub(super) fn answer(&mut self) {
+        for answer in self.answers.drain(..) {
             self.ring.respond([answer.emit()]);
         }
         self.ring.show();
-        self.reset();
-        Ok(())
-    }
-
-    fn reset(&mut self) {
-        self.answers.clear();
-        self.ops.clear();
-        self.spoils.clear();
     }
 
     /// Reads packets and lays out what is to be copied where.

@@ -71,6 +71,9 @@ impl VifPort {
     fn let_go(&mut self, pool: &mut Pool, fault: Option<Fault>) {
         if let Some(mut link) = self.link.take() {
             link.to.end(pool, &self.counters);
+            if fault.is_none() {
+                link.from.answer();
+            }
             self.mailbox.give_back(link, fault);
         }
     }
@@ -144,6 +147,11 @@ impl Port for VifPort {
         let Some(link) = &mut self.link else { return true };
         if !self.events_watched {
             self.events_watched = sleep.watch(link.events.fd()).is_ok();
+        }
+        // There may be answers to what was no frame.
+        link.from.answer();
+        if link.from.must_notify() {
+            let _ = link.events.notify(link.tx_event);
         }
         if !self.events_watched || !link.from.arm() {
             return false;

@@ -200,6 +200,7 @@ impl Rig {
             answered += answers.len();
             rig.vif(id).got.len() == frames.len()
         });
+        self.breathe();
         answered += frontend.take_sent(0).len();
         assert_eq!(answered, frames.iter().map(|frame| frame.len().div_ceil(4096)).sum::<usize>());
         assert_eq!(std::mem::take(&mut self.vif(id).got), frames);
