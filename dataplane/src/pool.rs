@@ -534,7 +534,8 @@ mod tests {
         }
         assert!(pool.unfilled(0).is_none());
         assert!(pool.unfilled(MAX_FRAME + 1).is_none());
-        let held = pool.unfilled((before - 1) * CHUNK_DATA).unwrap();
+        let mut pool = Pool::new(16).unwrap();
+        let held = pool.unfilled((pool.available() - 1) * CHUNK_DATA).unwrap();
         assert!(pool.unfilled(CHUNK_DATA + 1).is_none());
         assert_eq!(pool.available(), 1, "a frame that was not had kept chunks");
         pool.free(held);

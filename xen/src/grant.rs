@@ -180,7 +180,8 @@ mod tests {
     fn a_copy_is_laid_out_as_the_kernel_reads_it() {
         let mut local = [0u8; 8];
         // SAFETY: the copy is never made.
-        let op = unsafe { CopyOp::from_grant(DomId(0x0102), GrantRef(0x0304_0506), 0x0708, local.as_mut_ptr(), 0x090a) };
+        let op =
+            unsafe { CopyOp::from_grant(DomId(0x0102), GrantRef(0x0304_0506), 0x0708, local.as_mut_ptr(), 0x090a) };
         // SAFETY: plain integers without padding.
         let bytes: [u8; 24] = unsafe { std::mem::transmute(op) };
         assert_eq!(bytes[..8], [6, 5, 4, 3, 8, 7, 2, 1]);

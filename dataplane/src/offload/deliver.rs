@@ -22,19 +22,24 @@ pub fn push(port: &mut dyn Port, pool: &mut Pool, burst: &mut Burst, spare: &mut
                 if accepts == Offloads::NONE {
                     pool.take_offload(&mut frame);
                 }
-                Ok(stage(port, pool, spare, frame))
+                stage(port, pool, spare, frame);
+                Ok(())
             }
             Some(Offload::Segment(..)) => cut(port, pool, spare, frame),
             Some(Offload::Checksum(partial)) => {
                 pool.take_offload(&mut frame);
                 if complete(pool, &mut frame, partial) {
-                    Ok(stage(port, pool, spare, frame))
+                    stage(port, pool, spare, frame);
+                    Ok(())
                 } else {
                     pool.free(frame);
                     Err(DropReason::ChecksumRequest)
                 }
             }
-            Some(Offload::Verified) | None => Ok(stage(port, pool, spare, frame)),
+            Some(Offload::Verified) | None => {
+                stage(port, pool, spare, frame);
+                Ok(())
+            }
         };
         if let Err(reason) = pushed {
             port.counters().dropped(reason, 1);

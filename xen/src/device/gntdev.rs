@@ -65,8 +65,7 @@ impl Grants for GrantDevice {
         }
         // SAFETY: the structure is the one that this call reads and writes, with `count` entries filled.
         unsafe { call(&self.file, MAP, &raw mut request) }.map_err(XenError::io("registering grants to be mapped"))?;
-        let mut release =
-            Mapping { file: Arc::clone(&self.file), index: request.index, count: request.count };
+        let mut release = Mapping { file: Arc::clone(&self.file), index: request.index, count: request.count };
         match map(&self.file, request.index, grants.len(), access == Access::Write) {
             Ok(base) => Ok(Shared::new(base, grants.len(), Box::new(release))),
             Err(e) => {

@@ -24,10 +24,12 @@ pub struct Devices;
 impl Hypervisor for Devices {
     /// Through the kernel; where its device is missing, through xenstored's socket.
     fn xenstore(&self) -> Result<Xenstore, XenError> {
-        Xenstore::open_device().or_else(|e| Xenstore::connect(SOCKET.as_ref()).map_err(|_| {
-            tracing::debug!("neither {DEVICE} nor {SOCKET} can be opened");
-            e
-        }))
+        Xenstore::open_device().or_else(|e| {
+            Xenstore::connect(SOCKET.as_ref()).map_err(|_| {
+                tracing::debug!("neither {DEVICE} nor {SOCKET} can be opened");
+                e
+            })
+        })
     }
 
     fn grants(&self) -> Result<Box<dyn Grants>, XenError> {

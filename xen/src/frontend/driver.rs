@@ -32,7 +32,8 @@ pub struct FrontendOptions {
 impl Default for FrontendOptions {
     /// As Linux's netfront.
     fn default() -> Self {
-        let on = ["feature-rx-notify", "feature-sg", "feature-gso-tcpv4", "feature-gso-tcpv6", "feature-ipv6-csum-offload"];
+        let on =
+            ["feature-rx-notify", "feature-sg", "feature-gso-tcpv4", "feature-gso-tcpv6", "feature-ipv6-csum-offload"];
         let keys = on.map(|key| (key.to_owned(), "1".to_owned())).to_vec();
         Self { queues: 1, split: true, keys, posted: SLOTS }
     }
@@ -219,7 +220,8 @@ impl Frontend {
     /// As xenstore says.
     pub fn publish(&mut self, keys: &[(String, String)]) -> Result<(), XenError> {
         let front = self.front.clone();
-        self.store.transaction(|t| keys.iter().try_for_each(|(key, value)| t.write(&format!("{front}/{key}"), value)))?;
+        self.store
+            .transaction(|t| keys.iter().try_for_each(|(key, value)| t.write(&format!("{front}/{key}"), value)))?;
         self.set_state(State::Connected)
     }
 
@@ -343,7 +345,8 @@ impl FrontQueue {
                 _ => 0,
             };
             let size = if index == 0 { frame.len() } else { part.len() } as u16;
-            let request = TxRequest { grant: self.tx_pages.grant(page), offset: 0, flags: first | more, id: page, size };
+            let request =
+                TxRequest { grant: self.tx_pages.grant(page), offset: 0, flags: first | more, id: page, size };
             self.put(request.emit());
             if index == 0 {
                 for (number, extra) in extras.iter().enumerate() {

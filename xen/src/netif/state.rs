@@ -81,7 +81,9 @@ pub enum Action {
 
 /// Decides.
 pub fn decide(now: Situation) -> Action {
-    use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising, Reconfigured, Reconfiguring, Unknown};
+    use State::{
+        Closed, Closing, Connected, InitWait, Initialised, Initialising, Reconfigured, Reconfiguring, Unknown,
+    };
     let Some(back) = now.back else { return Action::Forget };
     let gone = matches!(now.front, None | Some(Unknown | Closed));
     if now.attached {
@@ -141,7 +143,11 @@ mod tests {
     #[test]
     fn a_new_backend_takes_over_what_is_connected() {
         assert_eq!(decide(at(Connected, Connected, false)), Action::TakeOver);
-        assert_eq!(decide(at(InitWait, Connected, false)), Action::Connect, "the guest connected while nobody was there");
+        assert_eq!(
+            decide(at(InitWait, Connected, false)),
+            Action::Connect,
+            "the guest connected while nobody was there"
+        );
         assert_eq!(decide(at(Connected, Closed, false)), Action::Write(Closed), "it closed while nobody was there");
     }
 
@@ -164,9 +170,8 @@ mod tests {
 
     #[test]
     fn whatever_the_states_are_it_comes_to_rest() {
-        let states = [
-            Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured,
-        ];
+        let states =
+            [Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured];
         for back in states {
             for front in states.map(Some).into_iter().chain([None]) {
                 for bits in 0..8 {
@@ -191,7 +196,10 @@ mod tests {
                         steps += 1;
                         assert!(steps < 6, "no end from {back:?} {front:?} {bits:03b}");
                     }
-                    assert!(!(now.broken && now.attached), "a broken guest stays attached: {back:?} {front:?} {bits:03b}");
+                    assert!(
+                        !(now.broken && now.attached),
+                        "a broken guest stays attached: {back:?} {front:?} {bits:03b}"
+                    );
                 }
             }
         }

@@ -146,10 +146,7 @@ impl RxResponse {
 
     /// To a slot's words.
     pub fn emit(&self) -> [u32; RX_WORDS] {
-        [
-            u32::from(self.id) | u32::from(self.offset) << 16,
-            u32::from(self.flags) | u32::from(self.status as u16) << 16,
-        ]
+        [u32::from(self.id) | u32::from(self.offset) << 16, u32::from(self.flags) | u32::from(self.status as u16) << 16]
     }
 }
 
@@ -239,7 +236,8 @@ mod tests {
 
     #[test]
     fn requests_and_responses_lie_as_the_header_says() {
-        let request = TxRequest { grant: GrantRef(0x0403_0201), offset: 0x0605, flags: 0x0807, id: 0x0a09, size: 0x0c0b };
+        let request =
+            TxRequest { grant: GrantRef(0x0403_0201), offset: 0x0605, flags: 0x0807, id: 0x0a09, size: 0x0c0b };
         assert_eq!(bytes(request.emit()), (1..=12).collect::<Vec<u8>>());
         assert_eq!(TxRequest::parse(request.emit()), request);
         let response = TxResponse { id: 0x0201, status: status::DROPPED };

@@ -33,7 +33,8 @@ impl Mapped {
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len((pages * PAGE) as u64)?;
         // SAFETY: seals take no pointers.
-        let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW) };
+        let sealed =
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW) };
         if sealed != 0 {
             return Err(io::Error::last_os_error());
         }

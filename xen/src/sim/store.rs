@@ -254,9 +254,7 @@ fn apply(tree: &mut Tree, who: DomId, change: &Change) -> Result<BTreeSet<String
     match change {
         Change::Write(path, value) => tree.write(who, path, value.as_deref()).map(|()| [path.clone()].into()),
         Change::Remove(path) => tree.remove(who, path).map(BTreeSet::from_iter),
-        Change::SetPermissions(path, to) => {
-            tree.set_permissions(who, path, to.clone()).map(|()| [path.clone()].into())
-        }
+        Change::SetPermissions(path, to) => tree.set_permissions(who, path, to.clone()).map(|()| [path.clone()].into()),
     }
 }
 

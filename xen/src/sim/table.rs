@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn entries_are_judged_as_xen_judges_them() {
-        let domain =
-            Domain { memory: Mapped::create(TABLE_PAGES + 4).unwrap(), status: create_status().unwrap() };
+        let domain = Domain { memory: Mapped::create(TABLE_PAGES + 4).unwrap(), status: create_status().unwrap() };
         let (me, other) = (DomId(0), DomId(7));
         let (plain, readonly) = (GrantRef(8), GrantRef(9));
         domain.permit(plain, me, 9, false);

@@ -98,11 +98,7 @@ fn copies_go_both_ways_and_between_guests_and_tell_each_its_status() {
 }
 
 fn fired(events: &mut Box<dyn Events>) -> Vec<u32> {
-    let mut poll = libc::pollfd {
-        fd: std::os::fd::AsRawFd::as_raw_fd(&events.fd()),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut poll = libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&events.fd()), events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid pollfd.
     unsafe { libc::poll(&mut poll, 1, 200) };
     let mut ports = [EventPort(0); 8];

@@ -183,8 +183,7 @@ impl Tree {
         self.generation += 1;
         let generation = self.generation;
         self.touch(&above);
-        self.nodes
-            .insert(path.to_owned(), Node { value: value.unwrap_or_default().to_vec(), permissions, generation });
+        self.nodes.insert(path.to_owned(), Node { value: value.unwrap_or_default().to_vec(), permissions, generation });
         Ok(())
     }
 

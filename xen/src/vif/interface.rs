@@ -290,7 +290,8 @@ impl Interface {
         let links: Result<Vec<_>, _> =
             keys.queues.iter().map(|queue| self.link(tools, queue, abilities, &groups)).collect();
         let links = links?;
-        let mode = format!("connected to domain {} vif {}, {}", self.domain, self.handle, describe(links.len(), abilities));
+        let mode =
+            format!("connected to domain {} vif {}, {}", self.domain, self.handle, describe(links.len(), abilities));
         for (queue, link) in self.queues.iter().zip(links) {
             queue.put(Box::new(link));
         }
@@ -308,11 +309,8 @@ impl Interface {
         let (tx, rx): (Shared, Shared) = (map(queue.tx_ring)?, map(queue.rx_ring)?);
         let mut events = tools.hypervisor.events()?;
         let tx_event = events.bind(self.domain, queue.tx_event)?;
-        let rx_event = if queue.rx_event == queue.tx_event {
-            tx_event
-        } else {
-            events.bind(self.domain, queue.rx_event)?
-        };
+        let rx_event =
+            if queue.rx_event == queue.tx_event { tx_event } else { events.bind(self.domain, queue.rx_event)? };
         // SAFETY: both pages go into the same Link as the rings that use them, and are dropped with it.
         let (tx_ring, rx_ring) = unsafe { (BackRing::attach(Page::new(&tx)), BackRing::attach(Page::new(&rx))) };
         Ok(Link {

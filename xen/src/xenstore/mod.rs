@@ -67,7 +67,8 @@ impl Xenstore {
     /// # Errors
     /// Nobody listens there.
     pub fn connect(path: &Path) -> Result<Self, XenError> {
-        let failed = |source| XenError::Open { path: path.into(), source, remedy: "does xenstored run in this domain?" };
+        let failed =
+            |source| XenError::Open { path: path.into(), source, remedy: "does xenstored run in this domain?" };
         Ok(Self::over(UnixStream::connect(path).map_err(failed)?.into()))
     }
 
@@ -133,9 +134,9 @@ impl Xenstore {
         let (mut names, mut generation) = (Vec::new(), Vec::new());
         loop {
             let offset = names.len().to_string();
-            let part =
-                self.ask(Kind::DirectoryPart, 0, path, &[path.as_bytes(), b"\0", offset.as_bytes(), b"\0"])?;
-            let end = part.iter().position(|byte| *byte == 0).ok_or(XenError::StoreProtocol("a list without its count"))?;
+            let part = self.ask(Kind::DirectoryPart, 0, path, &[path.as_bytes(), b"\0", offset.as_bytes(), b"\0"])?;
+            let end =
+                part.iter().position(|byte| *byte == 0).ok_or(XenError::StoreProtocol("a list without its count"))?;
             let (now, rest) = (&part[..end], &part[end + 1..]);
             if !names.is_empty() && now != generation {
                 // It changed while we read it.
