@@ -13,6 +13,7 @@ mod man;
 mod output;
 mod run;
 mod show;
+mod xen;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@
 //! decides where every frame goes, and pushes to each output what belongs there. Everything here serves that loop;
 //! nothing here knows of Xen, of a command line, or of a benchmark.
 
+pub mod allowance;
 pub mod bridge;
 pub mod config;
 pub mod control;

@@ -94,8 +94,9 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         section.finish(mistakes, |_| Some("a guest has a name and [[guest.port]] sections".into()));
         guests.push(GuestSpec { name, place: mistakes.place(at) });
     }
-    if !root.has("port") && !root.has("guest") {
-        let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers";
+    if !root.has("port") && !root.has("guest") && seats == 0 {
+        let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers; or seats for \
+                      those that come later";
         mistakes.add_missing(0, &root.thing, "it has no port", remedy);
     }
     root.finish(mistakes, |_| None);

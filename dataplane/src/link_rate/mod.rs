@@ -100,6 +100,11 @@ impl Port for Shaped {
         }
     }
 
+    fn detach(&mut self, pool: &mut Pool) {
+        pool.free_all(self.shaper.queue.drain(..).map(|queued| queued.frame));
+        self.inner.detach(pool);
+    }
+
     fn is_up(&self) -> bool {
         self.inner.is_up()
     }
