@@ -31,7 +31,7 @@ use crate::{DomId, Hypervisor, XenError, bell};
 use control::Control;
 
 pub use link::Fault;
-pub use port::{VifPort, VifState};
+pub use port::VifPort;
 
 /// How guests are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

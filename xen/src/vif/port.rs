@@ -18,17 +18,6 @@ const SPURIOUS: u32 = 4;
 /// The longest that it is made to wait: this, doubled so many times.
 const LONGEST: (Nanos, u32) = (Nanos::from_micros(250), 7);
 
-/// How a vif is, for whoever shows it.
-#[derive(Clone, Debug)]
-pub struct VifState(Arc<Mutex<String>>);
-
-impl VifState {
-    /// In words.
-    pub fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// One queue of a vif. Down until its guest is connected, and whenever it is not.
 #[derive(Debug)]
 pub struct VifPort {
@@ -94,13 +83,6 @@ impl VifPort {
     fn break_off(&mut self, pool: &mut Pool, fault: Fault) {
         self.counters.dropped(DropReason::DescriptorInvalid, 1);
         self.let_go(pool, Some(fault));
-    }
-}
-
-impl VifPort {
-    /// How its vif is, now and later.
-    pub fn state(&self) -> VifState {
-        VifState(Arc::clone(&self.mode))
     }
 }
 
