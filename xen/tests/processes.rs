@@ -21,7 +21,7 @@ use pointsman_xen::DomId;
 use pointsman_xen::frontend::{Frontend, FrontendOptions};
 use pointsman_xen::netif::keys::VifConfig;
 use pointsman_xen::sim::{Machine, SimDomain, Toolstack};
-use pointsman_xen::vif::{Guests, VifBackend, VifOptions, VifPort};
+use pointsman_xen::vif::{Guests, Refusal, VifBackend, VifOptions, VifPort};
 
 /// Frames that a guest has under way.
 const WINDOW: u64 = 100;
@@ -53,8 +53,9 @@ impl Forward for Echo {
 struct Reporter(mpsc::Sender<Vec<VifPort>>);
 
 impl Guests for Reporter {
-    fn arrived(&mut self, _: &VifConfig, ports: Vec<VifPort>) {
+    fn arrived(&mut self, _: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal> {
         let _ = self.0.send(ports);
+        Ok(())
     }
 
     fn left(&mut self, _: DomId, _: u32) {}

@@ -38,6 +38,8 @@ pub struct VifConfig {
     pub domain: DomId,
     /// Which of its interfaces.
     pub handle: u32,
+    /// The guest's name.
+    pub guest: Option<String>,
     /// Its address, the only one it may send from.
     pub mac: Option<[u8; 6]>,
     /// The bridge domain that it belongs to.
@@ -97,10 +99,12 @@ pub fn read_config(store: &mut Xenstore, paths: &Paths, domain: DomId, handle: u
     if told != paths.front.as_bytes() {
         return Err(wrong(frontend, &told, "the path of the same guest's device/vif"));
     }
-    let mut read = |key: &str| -> Result<Option<String>, KeyError> {
-        let value = store.get(&format!("{}/{key}", paths.back))?;
+    let mut read_at = |path: String| -> Result<Option<String>, KeyError> {
+        let value = store.get(&path)?;
         Ok(value.and_then(|value| String::from_utf8(value).ok()).filter(|value| !value.is_empty()))
     };
+    let guest = read_at(format!("/local/domain/{domain}/name"))?;
+    let mut read = |key: &str| read_at(format!("{}/{key}", paths.back));
     let mac = read("mac")?.and_then(|text| parse_mac(&text));
     let rate = read("rate")?.and_then(|text| {
         let (bytes, micros) = text.split_once(',')?;
@@ -110,6 +114,7 @@ pub fn read_config(store: &mut Xenstore, paths: &Paths, domain: DomId, handle: u
     Ok(VifConfig {
         domain,
         handle,
+        guest,
         mac,
         bridge: read("bridge")?,
         vlan: read("vlan")?.and_then(|text| decimal(text.as_bytes(), 4094)).filter(|id| *id > 0).map(|id| id as u16),

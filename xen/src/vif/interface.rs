@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::from_guest::FromGuest;
 use super::groups::Groups;
 use super::link::{Link, Mailbox};
-use super::port::VifPort;
+use super::port::{VifPort, VifState};
 use super::to_guest::ToGuest;
 use super::{Guests, VifOptions};
 use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys};
@@ -61,7 +61,7 @@ pub(super) struct Interface {
     paths: Paths,
     /// Its queues' mailboxes, from when the engine was told of it.
     queues: Vec<Arc<Mailbox>>,
-    mode: Arc<Mutex<String>>,
+    state: VifState,
     attached: bool,
     broken: bool,
     /// Recalled, and not all queues have let go.
@@ -78,7 +78,7 @@ impl Interface {
             handle,
             paths: Paths::new(backend, domain, handle),
             queues: Vec::new(),
-            mode: Arc::new(Mutex::new("waiting for its guest".into())),
+            state: VifState(Arc::new(Mutex::new("waiting for its guest".into()))),
             attached: false,
             broken: false,
             leaving: None,
@@ -109,7 +109,7 @@ impl Interface {
 
     fn say(&self, mode: String) {
         tracing::info!("domain {} vif {}: {mode}", self.domain, self.handle);
-        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+        self.state.set(mode);
     }
 
     /// Looks at how things are, and does what is due, until nothing is.
@@ -231,8 +231,12 @@ impl Interface {
         };
         let queues = (0..tools.options.queues).map(|_| Mailbox::new(Arc::clone(tools.bell)).map(Arc::new));
         self.queues = queues.collect::<io::Result<_>>().map_err(XenError::io("making a mailbox"))?;
-        let ports = self.queues.iter().map(|queue| VifPort::new(Arc::clone(queue), Arc::clone(&self.mode)));
-        tools.guests.arrived(&config, ports.collect());
+        let ports = self.queues.iter().map(|queue| VifPort::new(Arc::clone(queue), self.state.clone()));
+        if let Err(e) = tools.guests.arrived(&config, ports.collect()) {
+            tracing::warn!("domain {} vif {} is not served: {e}", self.domain, self.handle);
+            self.queues.clear();
+            return Ok(false);
+        }
         Ok(true)
     }
 

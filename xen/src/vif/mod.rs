@@ -19,6 +19,7 @@ mod groups;
 mod interface;
 mod link;
 mod port;
+mod seated;
 mod to_guest;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,7 +32,8 @@ use crate::{DomId, Hypervisor, XenError, bell};
 use control::Control;
 
 pub use link::Fault;
-pub use port::VifPort;
+pub use port::{VifPort, VifState};
+pub use seated::Seated;
 
 /// How guests are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +53,16 @@ impl Default for VifOptions {
     }
 }
 
+/// Why nobody takes a guest's ports.
+pub type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
 /// Who takes guests' ports. Called from the control thread; while it runs, no other guest comes or goes.
 pub trait Guests: Send {
     /// The toolstack made an interface. The ports are down until its guest connects.
-    fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>);
+    ///
+    /// # Errors
+    /// Why it cannot be served: the toolstack is then told that it is closed.
+    fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal>;
 
     /// The toolstack took it away; the ports have let go of the guest and will stay down.
     fn left(&mut self, domain: DomId, handle: u32);

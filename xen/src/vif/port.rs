@@ -18,11 +18,26 @@ const SPURIOUS: u32 = 4;
 /// The longest that it is made to wait: this, doubled so many times.
 const LONGEST: (Nanos, u32) = (Nanos::from_micros(250), 7);
 
+/// How an interface is attached, in words: read by anyone, said by the control thread.
+#[derive(Clone, Debug)]
+pub struct VifState(pub(super) Arc<Mutex<String>>);
+
+impl VifState {
+    /// As it is now.
+    pub fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+}
+
 /// One queue of a vif. Down until its guest is connected, and whenever it is not.
 #[derive(Debug)]
 pub struct VifPort {
     mailbox: Arc<Mailbox>,
-    mode: Arc<Mutex<String>>,
+    state: VifState,
     counters: Arc<Counters>,
     link: Option<Box<Link>>,
     /// Channels that fired, and stay silent until they are unmasked.
@@ -37,10 +52,10 @@ pub struct VifPort {
 }
 
 impl VifPort {
-    pub(super) fn new(mailbox: Arc<Mailbox>, mode: Arc<Mutex<String>>) -> Self {
+    pub(super) fn new(mailbox: Arc<Mailbox>, state: VifState) -> Self {
         Self {
             mailbox,
-            mode,
+            state,
             counters: Arc::default(),
             link: None,
             fired: [EventPort(0); 8],
@@ -50,6 +65,11 @@ impl VifPort {
             door_watched: false,
             events_watched: false,
         }
+    }
+
+    /// How its interface is attached.
+    pub fn state(&self) -> VifState {
+        self.state.clone()
     }
 
     /// Gives back the link there is, and takes the one that the control thread left, if it did.
@@ -190,6 +210,10 @@ impl Port for VifPort {
         self.deaf_until
     }
 
+    fn detach(&mut self, pool: &mut Pool) {
+        self.let_go(pool, None);
+    }
+
     fn is_up(&self) -> bool {
         self.link.is_some()
     }
@@ -207,7 +231,7 @@ impl Port for VifPort {
     }
 
     fn mode(&self) -> String {
-        self.mode.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.get()
     }
 }
 

@@ -11,11 +11,11 @@ use pointsman_dataplane::offload::Offload;
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Port;
 use pointsman_dataplane::units::Nanos;
-use pointsman_xen::DomId;
 use pointsman_xen::frontend::{Frontend, FrontendOptions};
 use pointsman_xen::netif::keys::VifConfig;
 use pointsman_xen::sim::{Machine, SimDomain, Toolstack};
-use pointsman_xen::vif::{Guests, VifBackend, VifOptions, VifPort};
+use pointsman_xen::vif::{Guests, Refusal, VifBackend, VifOptions, VifPort};
+use pointsman_xen::DomId;
 
 /// The guest that behaves.
 pub const VICTIM: DomId = DomId(3);
@@ -33,8 +33,9 @@ enum News {
 struct Reporter(mpsc::Sender<News>);
 
 impl Guests for Reporter {
-    fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>) {
+    fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal> {
         let _ = self.0.send(News::Arrived(vif.clone(), ports));
+        Ok(())
     }
 
     fn left(&mut self, domain: DomId, handle: u32) {

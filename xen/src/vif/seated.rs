@@ -1,0 +1,70 @@
+//! Guests' interfaces in the seats of a running engine.
+
+use std::collections::BTreeMap;
+
+use pointsman_dataplane::engine::{Newcomer, Seat, Seats};
+use pointsman_dataplane::port::Port;
+use pointsman_dataplane::units::Mac;
+
+use super::{Guests, Refusal, VifPort};
+use crate::DomId;
+use crate::netif::keys::VifConfig;
+
+/// What `bridge` is where the toolstack says none, as in Linux's hotplug scripts.
+const DEFAULT_BRIDGE: &str = "xenbr0";
+
+/// Seats every interface in the bridge domain that its `bridge` and `vlan` name: `xenbr0`, or `xenbr0.12`.
+#[derive(Debug)]
+pub struct Seated {
+    seats: Seats,
+    taken: BTreeMap<(DomId, u32), Seat>,
+}
+
+impl Seated {
+    /// In the seats of this engine.
+    pub fn new(seats: Seats) -> Self {
+        Self { seats, taken: BTreeMap::new() }
+    }
+}
+
+/// The bridge domain of an interface.
+fn domain(vif: &VifConfig) -> String {
+    let bridge = vif.bridge.as_deref().unwrap_or(DEFAULT_BRIDGE);
+    vif.vlan.map_or_else(|| bridge.to_owned(), |vlan| format!("{bridge}.{vlan}"))
+}
+
+impl Guests for Seated {
+    fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal> {
+        let mode = ports.first().map(VifPort::state).ok_or("it has no queue")?;
+        let newcomer = Newcomer {
+            name: vif.name.clone().unwrap_or_else(|| format!("vif{}.{}", vif.domain, vif.handle)),
+            guest: vif.guest.clone().unwrap_or_else(|| format!("domain {}", vif.domain)),
+            kind: "xen-vif",
+            domain: domain(vif),
+            macs: vif.mac.map(Mac).into_iter().collect(),
+            queues: ports.into_iter().map(|port| Box::new(port) as Box<dyn Port>).collect(),
+            mode: Box::new(move || mode.get()),
+        };
+        self.taken.insert((vif.domain, vif.handle), self.seats.take(newcomer)?);
+        Ok(())
+    }
+
+    fn left(&mut self, domain: DomId, handle: u32) {
+        if let Some(seat) = self.taken.remove(&(domain, handle)) {
+            drop(self.seats.leave(seat));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vlan_is_a_domain_of_its_own() {
+        let mut vif = VifConfig::default();
+        assert_eq!(domain(&vif), "xenbr0");
+        (vif.bridge, vif.vlan) = (Some("dmz".into()), Some(12));
+        assert_eq!(domain(&vif), "dmz.12");
+    }
+}
