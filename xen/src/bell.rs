@@ -22,6 +22,7 @@ pub(crate) fn ring(fd: BorrowedFd<'_>) {
 }
 
 /// Makes it silent again.
+#[cfg(feature = "vif")]
 pub(crate) fn clear(fd: BorrowedFd<'_>) {
     let mut count = 0u64;
     // SAFETY: eight bytes are given. That it was silent (EAGAIN) is fine.

@@ -3,7 +3,7 @@
 //! [`Machine`] serves a directory with two sockets: its own, and a xenstored. A process connects as the control domain with
 //! [`SimDomain::control`], or becomes a guest with [`SimDomain::guest`], which lives as long as the value, or the process: a
 //! `kill -9` of it is a guest that died in whatever it was doing. A guest's memory is a memfd with its grant table in it,
-//! where it writes what it likes, sound or not. What others do with it is judged at that moment, as Xen does: see [`table`].
+//! where it writes what it likes, sound or not. What others do with it is judged at that moment, as Xen does: see `table.rs`.
 //!
 //! What is not as on Xen: copies and mappings cost other times; a copy is made by the caller's process, and does not pin the
 //! page for the nanoseconds that it takes; event channels are told by a thread, not by an interrupt.

@@ -38,6 +38,8 @@ pub(super) struct Control {
     later: BTreeMap<Key, Instant>,
     /// The list itself is to be read again.
     rescan: bool,
+    /// There may be guests whose backend died.
+    first_round: bool,
     dirty: BTreeSet<Key>,
 }
 
@@ -67,6 +69,7 @@ impl Control {
             interfaces: BTreeMap::new(),
             later: BTreeMap::new(),
             rescan: true,
+            first_round: true,
             dirty: BTreeSet::new(),
         })
     }
@@ -99,9 +102,18 @@ impl Control {
         if std::mem::take(&mut self.rescan) {
             self.scan()?;
         }
+        let held = std::mem::take(&mut self.first_round);
+        if held {
+            for key in self.dirty.clone() {
+                self.with(key, |interface, tools| interface.hold(tools))?;
+            }
+        }
         while let Some(key) = self.dirty.first().copied() {
             self.look(key)?;
             self.dirty.remove(&key);
+        }
+        if held {
+            self.interfaces.values_mut().for_each(Interface::release);
         }
         Ok(())
     }
@@ -143,12 +155,30 @@ impl Control {
 
     fn look(&mut self, key: Key) -> Result<(), XenError> {
         self.later.remove(&key);
+        match self.with(key, Interface::look)? {
+            None | Some(Next::Wait) => {}
+            Some(Next::At(due)) => {
+                self.later.insert(key, due);
+            }
+            Some(Next::Forget) => {
+                self.interfaces.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something with an interface, if there is one.
+    fn with<T>(
+        &mut self,
+        key: Key,
+        work: impl FnOnce(&mut Interface, &mut Tools<'_>) -> Result<T, XenError>,
+    ) -> Result<Option<T>, XenError> {
         let (domain, handle) = key;
         if !self.interfaces.contains_key(&key) {
             // Whatever happens below a removed node is not the news of a new one.
             let state = format!("{}/{domain}/{handle}/state", self.root);
             if self.store.get(&state)?.is_none() {
-                return Ok(());
+                return Ok(None);
             }
         }
         let interface = self.interfaces.entry(key).or_insert_with(|| Interface::new(self.me, domain, handle));
@@ -160,16 +190,7 @@ impl Control {
             options: self.options,
             bell: &self.bell,
         };
-        match interface.look(&mut tools)? {
-            Next::Wait => {}
-            Next::At(due) => {
-                self.later.insert(key, due);
-            }
-            Next::Forget => {
-                self.interfaces.remove(&key);
-            }
-        }
-        Ok(())
+        work(interface, &mut tools).map(Some)
     }
 
     /// The store went away: finds another connection, and looks at everything anew.
@@ -177,6 +198,7 @@ impl Control {
         let Ok(mut store) = self.hypervisor.xenstore() else { return };
         if store.watch(&self.root, BACKENDS).is_ok() {
             self.store = store;
+            self.first_round = true;
             self.rescan = true;
             self.interfaces.values_mut().for_each(Interface::watch_again);
         }

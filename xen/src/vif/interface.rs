@@ -63,7 +63,12 @@ pub(super) struct Interface {
     queues: Vec<Arc<Mailbox>>,
     state: VifState,
     attached: bool,
+    /// Links that wait for those of other guests, see [`hold`](Self::hold).
+    ready: Vec<(usize, Box<Link>)>,
+    holds: bool,
     broken: bool,
+    /// What the toolstack wants of it cannot be had: it stays closed until it is removed.
+    unserved: bool,
     /// Recalled, and not all queues have let go.
     leaving: Option<After>,
     watched: bool,
@@ -80,7 +85,10 @@ impl Interface {
             queues: Vec::new(),
             state: VifState(Arc::new(Mutex::new("waiting for its guest".into()))),
             attached: false,
+            ready: Vec::new(),
+            holds: false,
             broken: false,
+            unserved: false,
             leaving: None,
             watched: false,
             connects: 0,
@@ -131,7 +139,7 @@ impl Interface {
                 continue;
             }
             let now = self.situation(tools.store)?;
-            if self.broken && now.front == Some(State::Initialising) {
+            if self.broken && !self.unserved && now.front == Some(State::Initialising) {
                 // It starts over.
                 self.broken = false;
                 continue;
@@ -189,6 +197,7 @@ impl Interface {
     }
 
     fn recall(&mut self, after: After) {
+        self.ready.clear();
         self.queues.iter().for_each(|queue| queue.recall());
         self.leaving = Some(after);
     }
@@ -218,14 +227,14 @@ impl Interface {
 
     /// Tells the engine, if it was not told yet. False when the toolstack's keys make no sense.
     fn announce(&mut self, tools: &mut Tools<'_>) -> Result<bool, XenError> {
-        if !self.queues.is_empty() {
-            return Ok(true);
+        if !self.queues.is_empty() || self.unserved {
+            return Ok(!self.unserved);
         }
         let config = match keys::read_config(tools.store, &self.paths, self.domain, self.handle) {
             Ok(config) => config,
             Err(KeyError::Xen(e)) => return Err(e),
             Err(e) => {
-                tracing::warn!("domain {} vif {} is not served: {e}", self.domain, self.handle);
+                self.refuse(&e);
                 return Ok(false);
             }
         };
@@ -233,16 +242,40 @@ impl Interface {
         self.queues = queues.collect::<io::Result<_>>().map_err(XenError::io("making a mailbox"))?;
         let ports = self.queues.iter().map(|queue| VifPort::new(Arc::clone(queue), self.state.clone()));
         if let Err(e) = tools.guests.arrived(&config, ports.collect()) {
-            tracing::warn!("domain {} vif {} is not served: {e}", self.domain, self.handle);
+            self.refuse(&e);
             self.queues.clear();
             return Ok(false);
         }
         Ok(true)
     }
 
+    fn refuse(&mut self, why: &dyn std::fmt::Display) {
+        tracing::warn!("domain {} vif {} is not served: {why}", self.domain, self.handle);
+        (self.broken, self.unserved) = (true, true);
+    }
+
+    /// From now on its queues get no links before [`release`](Self::release): when a backend takes over, no guest's frames
+    /// are to be looked at before every guest that they may be for can be reached. Tells the engine of it, too.
+    pub(super) fn hold(&mut self, tools: &mut Tools<'_>) -> Result<(), XenError> {
+        self.holds = true;
+        let now = self.situation(tools.store)?;
+        if matches!(decide(now), Action::TakeOver | Action::Connect) {
+            self.announce(tools)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the queues what was held back.
+    pub(super) fn release(&mut self) {
+        self.holds = false;
+        for (queue, link) in self.ready.drain(..) {
+            self.queues[queue].put(link);
+        }
+    }
+
     fn offer(&mut self, tools: &mut Tools<'_>) -> Result<(), XenError> {
         if !self.announce(tools)? {
-            return self.write_state(tools.store, State::Closed).map(|()| self.broken = true);
+            return self.write_state(tools.store, State::Closed);
         }
         let offer = Offer { queues: tools.options.queues, gso: tools.options.gso };
         keys::write_offer(tools.store, &self.paths, offer)
@@ -285,7 +318,7 @@ impl Interface {
     }
 
     /// Maps and binds all queues, then gives them to the workers: all or none.
-    fn try_connect(&self, tools: &mut Tools<'_>) -> Result<String, KeyError> {
+    fn try_connect(&mut self, tools: &mut Tools<'_>) -> Result<String, KeyError> {
         let keys = keys::read_frontend(tools.store, &self.paths.front, tools.options.queues)?;
         let groups = Arc::new(Groups::new(keys.abilities.multicast_control));
         let mut abilities = keys.abilities;
@@ -296,8 +329,9 @@ impl Interface {
         let links = links?;
         let mode =
             format!("connected to domain {} vif {}, {}", self.domain, self.handle, describe(links.len(), abilities));
-        for (queue, link) in self.queues.iter().zip(links) {
-            queue.put(Box::new(link));
+        self.ready = links.into_iter().map(Box::new).enumerate().collect();
+        if !self.holds {
+            self.release();
         }
         Ok(mode)
     }

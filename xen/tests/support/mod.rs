@@ -11,11 +11,11 @@ use pointsman_dataplane::offload::Offload;
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Port;
 use pointsman_dataplane::units::Nanos;
+use pointsman_xen::DomId;
 use pointsman_xen::frontend::{Frontend, FrontendOptions};
 use pointsman_xen::netif::keys::VifConfig;
 use pointsman_xen::sim::{Machine, SimDomain, Toolstack};
 use pointsman_xen::vif::{Guests, Refusal, VifBackend, VifOptions, VifPort};
-use pointsman_xen::DomId;
 
 /// The guest that behaves.
 pub const VICTIM: DomId = DomId(3);

@@ -1,0 +1,204 @@
+//! The whole engine as Xen's netback: guests of a simulated machine attach, talk, and survive its `kill -9`.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use pointsman_xen::DomId;
+use pointsman_xen::frontend::{Frontend, FrontendOptions, Received};
+use pointsman_xen::netif::state::State;
+use pointsman_xen::netif::wire::{Extra, GsoKind, tx_flag};
+use pointsman_xen::sim::{Machine, SimDomain, Toolstack};
+
+const POINTSMAN: &str = env!("CARGO_BIN_EXE_pointsman");
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An engine, ended with the test.
+struct Engine(Child);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Host {
+    engine: Option<Engine>,
+    toolstack: Toolstack,
+    machine: Machine,
+}
+
+impl Host {
+    fn new() -> Self {
+        let machine = Machine::temporary().unwrap();
+        let control = machine.dir().join("control");
+        let config = format!(
+            "control = \"{}\"\nseats = 8\n[[worker]]\nchunks = 2048\n[[worker]]\nchunks = 2048\n\
+             [[domain]]\nname = \"xenbr0\"\n[[domain]]\nname = \"xenbr0.7\"\n",
+            control.display()
+        );
+        std::fs::write(machine.dir().join("config.toml"), config).unwrap();
+        let toolstack = machine.toolstack().unwrap();
+        let mut host = Self { engine: None, toolstack, machine };
+        host.start();
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.machine.dir().join(name)
+    }
+
+    fn start(&mut self) {
+        self.engine = None;
+        let mut command = Command::new(POINTSMAN);
+        command.arg("run").arg("--config").arg(self.path("config.toml")).arg("--xen-sim").arg(self.machine.dir());
+        self.engine = Some(Engine(command.spawn().unwrap()));
+    }
+
+    fn guest(&mut self, id: u16, more: &[(&str, &str)]) -> (SimDomain, Frontend) {
+        let domain = SimDomain::guest(self.machine.dir(), DomId(id), 2048).unwrap();
+        self.toolstack.add_vif(DomId(id), 0, more).unwrap();
+        let mut frontend = Frontend::new(&domain, 0, FrontendOptions::default()).unwrap();
+        frontend.connect().unwrap();
+        (domain, frontend)
+    }
+
+    fn show(&self, topic: &str) -> String {
+        let output =
+            Command::new(POINTSMAN).args(["show", topic, "--control"]).arg(self.path("control")).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+}
+
+fn mac(id: u16) -> [u8; 6] {
+    [0, 0x16, 0x3e, 0, id as u8, 0]
+}
+
+fn frame(from: u16, to: u16, seed: u8, len: usize) -> Vec<u8> {
+    let mut data = [&mac(to)[..], &mac(from), &[0x88, 0xb5]].concat();
+    data.resize(len, seed);
+    data
+}
+
+/// Waits for so many frames.
+fn receive(frontend: &mut Frontend, n: usize) -> Vec<Received> {
+    let (mut frames, begin) = (Vec::new(), Instant::now());
+    while frames.len() < n {
+        assert!(begin.elapsed() < PATIENCE, "{} frames of {n} came", frames.len());
+        frames.extend(frontend.receive(0).unwrap());
+        if frames.len() < n {
+            frontend.wait(Duration::from_millis(5)).unwrap();
+        }
+    }
+    frames
+}
+
+/// Waits until all that was sent is answered.
+fn answered(frontend: &mut Frontend) {
+    let begin = Instant::now();
+    while frontend.queues[0].consumed[0] != frontend.queues[0].produced[0] {
+        assert!(begin.elapsed() < PATIENCE, "requests are not answered");
+        frontend.take_sent(0);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn guests_talk_and_the_engine_may_die() {
+    let mut host = Host::new();
+    let (_a, mut a) = host.guest(1, &[]);
+    let (_b, mut b) = host.guest(2, &[("vifname", "blue")]);
+    let (_c, mut c) = host.guest(3, &[("vlan", "7")]);
+    for round in 0..3u8 {
+        for seed in 0..50 {
+            assert!(a.send(0, &frame(1, 2, seed, 60 + usize::from(seed) * 80), 0, &[]));
+        }
+        // Not its own address, and not its own network.
+        assert!(a.send(0, &frame(9, 2, 99, 60), 0, &[]));
+        assert!(a.send(0, &frame(1, 3, 98, 60), 0, &[]));
+        a.show_tx(0).unwrap();
+        let got = receive(&mut b, 50);
+        for (seed, got) in (0..50).zip(&got) {
+            assert_eq!(got.data, frame(1, 2, seed, 60 + usize::from(seed) * 80), "round {round}");
+        }
+        assert!(b.send(0, &frame(2, 1, round, 1514), 0, &[]));
+        b.show_tx(0).unwrap();
+        assert_eq!(receive(&mut a, 1)[0].data, frame(2, 1, round, 1514));
+        assert!(c.receive(0).unwrap().is_empty() && b.receive(0).unwrap().is_empty());
+        // What is not answered would come again.
+        answered(&mut a);
+        answered(&mut b);
+        // It dies, and another takes its place.
+        host.start();
+    }
+    let begin = Instant::now();
+    while !host.show("ports").contains("taken over") {
+        assert!(begin.elapsed() < PATIENCE, "{}", host.show("ports"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ports = host.show("ports");
+    assert!(ports.contains("vif1.0") && ports.contains("blue") && ports.contains("xen-vif"), "{ports}");
+    for frontend in [&mut a, &mut b, &mut c] {
+        assert_eq!(frontend.backend_state().unwrap(), Some(State::Connected));
+    }
+}
+
+#[test]
+fn uncut_tcp_crosses_the_engine_whole() {
+    let mut host = Host::new();
+    let (_a, mut a) = host.guest(1, &[]);
+    let (_b, mut b) = host.guest(2, &[]);
+    let mut data = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut data, &[5; 30_000])
+        .unwrap();
+    let extra = Extra::Gso { size: 1448, kind: Some(GsoKind::Tcp4) };
+    let (calls, begin) = (20, Instant::now());
+    for _ in 0..calls {
+        while !a.send(0, &data, tx_flag::CSUM_BLANK | tx_flag::DATA_VALIDATED, &[extra]) {
+            assert!(begin.elapsed() < PATIENCE, "the ring stays full");
+            a.take_sent(0);
+        }
+        a.show_tx(0).unwrap();
+        let got = receive(&mut b, 1);
+        assert_eq!(got[0].gso, Some((1448, GsoKind::Tcp4)));
+        assert_eq!((got[0].data.len(), &got[0].data[60..]), (data.len(), &data[60..]));
+    }
+}
+
+#[test]
+fn what_cannot_be_seated_is_refused_and_what_goes_makes_room() {
+    let mut host = Host::new();
+    let _stranger = SimDomain::guest(host.machine.dir(), DomId(5), 64).unwrap();
+    host.toolstack.add_vif(DomId(5), 0, &[("bridge", "xenbr9")]).unwrap();
+    let state = Toolstack::backend_path(DomId(5), 0) + "/state";
+    let wait = |host: &mut Host, want: &[u8]| {
+        let begin = Instant::now();
+        while host.toolstack.store.read(&state).unwrap() != want {
+            assert!(begin.elapsed() < PATIENCE, "no {want:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(&mut host, b"6");
+    // Twenty guests, one after the other, in eight seats.
+    for id in 10..30 {
+        let (domain, mut frontend) = host.guest(id, &[]);
+        assert!(frontend.send(0, &frame(id, 2, 0, 60), 0, &[]));
+        frontend.show_tx(0).unwrap();
+        drop((frontend, domain));
+        host.toolstack.destroy(DomId(id), 0).unwrap();
+        let state = Toolstack::backend_path(DomId(id), 0) + "/state";
+        let begin = Instant::now();
+        while host.toolstack.store.read(&state).unwrap() != b"6" {
+            assert!(begin.elapsed() < PATIENCE, "guest {id} is held");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        host.toolstack.finish_detach(DomId(id), 0).unwrap();
+        assert_eq!(host.toolstack.zombies().unwrap(), 0);
+    }
+    assert_eq!(host.toolstack.mapped_by(DomId::ZERO).unwrap(), 0);
+    assert_eq!(host.toolstack.channels_of(DomId::ZERO).unwrap(), 0);
+}
