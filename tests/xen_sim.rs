@@ -52,7 +52,13 @@ impl Host {
     fn start(&mut self) {
         self.engine = None;
         let mut command = Command::new(POINTSMAN);
-        command.arg("run").arg("--config").arg(self.path("config.toml")).arg("--xen-sim").arg(self.machine.dir());
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .arg("--xen")
+            .arg("--xen-simulated")
+            .arg(self.machine.dir());
         self.engine = Some(Engine(command.spawn().unwrap()));
     }
 
@@ -201,4 +207,44 @@ fn what_cannot_be_seated_is_refused_and_what_goes_makes_room() {
     }
     assert_eq!(host.toolstack.mapped_by(DomId::ZERO).unwrap(), 0);
     assert_eq!(host.toolstack.channels_of(DomId::ZERO).unwrap(), 0);
+}
+
+#[test]
+fn what_was_sent_while_the_engine_was_dead_arrives() {
+    let mut host = Host::new();
+    let (_a, mut a) = host.guest(1, &[]);
+    let (_b, mut b) = host.guest(2, &[]);
+    for round in 0..5 {
+        assert!(a.send(0, &frame(1, 2, round, 60), 0, &[]));
+        a.show_tx(0).unwrap();
+        assert_eq!(receive(&mut b, 1)[0].data, frame(1, 2, round, 60));
+        answered(&mut a);
+        host.engine = None;
+        assert!(a.send(0, &frame(1, 2, 100 + round, 60), 0, &[]));
+        a.show_tx(0).unwrap();
+        host.start();
+        assert_eq!(receive(&mut b, 1)[0].data, frame(1, 2, 100 + round, 60));
+        answered(&mut a);
+    }
+}
+
+#[test]
+fn a_guest_sends_no_more_than_its_rate() {
+    let mut host = Host::new();
+    // 10 Mbit/s, as xl writes "10Mb/s": bytes in 50 ms.
+    let (_a, mut a) = host.guest(1, &[("rate", "62500,50000")]);
+    let flood = |a: &mut Frontend, span: Duration| {
+        let (before, begin) = (a.queues[0].consumed[0], Instant::now());
+        while begin.elapsed() < span {
+            a.take_sent(0);
+            while a.send(0, &frame(1, 2, 0, 1000), 0, &[]) {}
+            a.show_tx(0).unwrap();
+            a.wait(Duration::from_millis(5)).unwrap();
+        }
+        f64::from(a.queues[0].consumed[0].wrapping_sub(before)) * 8000.0 / begin.elapsed().as_secs_f64()
+    };
+    // What it saved up goes first.
+    flood(&mut a, Duration::from_millis(300));
+    let rate = flood(&mut a, Duration::from_secs(2));
+    assert!((9.0e6..=10.8e6).contains(&rate), "{:.2} Mbit/s", rate / 1e6);
 }

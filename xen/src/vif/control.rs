@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::interface::{Interface, Next, Tools};
+use super::link::Gate;
 use super::{Guests, VifOptions};
 use crate::netif::keys::decimal;
 use crate::xenstore::{WatchEvent, Xenstore};
@@ -113,7 +114,9 @@ impl Control {
             self.dirty.remove(&key);
         }
         if held {
-            self.interfaces.values_mut().for_each(Interface::release);
+            let gate = Gate::shut();
+            self.interfaces.values_mut().for_each(|interface| interface.release(&gate));
+            gate.open();
         }
         Ok(())
     }

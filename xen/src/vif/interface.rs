@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::from_guest::FromGuest;
 use super::groups::Groups;
-use super::link::{Link, Mailbox};
+use super::link::{Gate, Link, Mailbox};
 use super::port::{VifPort, VifState};
 use super::to_guest::ToGuest;
 use super::{Guests, VifOptions};
@@ -265,10 +265,11 @@ impl Interface {
         Ok(())
     }
 
-    /// Gives the queues what was held back.
-    pub(super) fn release(&mut self) {
+    /// Gives the queues what was held back; guests are listened to once the gate is open.
+    pub(super) fn release(&mut self, gate: &Gate) {
         self.holds = false;
-        for (queue, link) in self.ready.drain(..) {
+        for (queue, mut link) in self.ready.drain(..) {
+            link.gate = gate.clone();
             self.queues[queue].put(link);
         }
     }
@@ -331,7 +332,7 @@ impl Interface {
             format!("connected to domain {} vif {}, {}", self.domain, self.handle, describe(links.len(), abilities));
         self.ready = links.into_iter().map(Box::new).enumerate().collect();
         if !self.holds {
-            self.release();
+            self.release(&Gate::default());
         }
         Ok(mode)
     }
@@ -358,6 +359,7 @@ impl Interface {
             events,
             tx_event,
             rx_event,
+            gate: Gate::default(),
             _rings: [tx, rx],
         })
     }

@@ -6,7 +6,7 @@
 //! and no worker ever unmaps.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::from_guest::FromGuest;
@@ -50,8 +50,32 @@ pub(super) struct Link {
     pub(super) tx_event: EventPort,
     /// Wakes it for frames; the same where it did not split them.
     pub(super) rx_event: EventPort,
+    /// Until it opens, the guest is not listened to.
+    pub(super) gate: Gate,
     /// Both rings' pages: last to go.
     pub(super) _rings: [Shared; 2],
+}
+
+/// Whether guests are listened to: open from the beginning, or opened later for many at once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gate(Option<Arc<AtomicBool>>);
+
+impl Gate {
+    /// One that is still shut.
+    pub(super) fn shut() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    pub(super) fn open(&self) {
+        if let Self(Some(open)) = self {
+            open.store(true, Release);
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_shut(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| !open.load(Acquire))
+    }
 }
 
 #[derive(Debug, Default)]

@@ -113,6 +113,9 @@ impl Port for VifPort {
             self.exchange(pool);
         }
         let Some(link) = &mut self.link else { return };
+        if link.gate.is_shut() {
+            return;
+        }
         match link.from.pull(link.grants.as_mut(), pool, burst, &self.counters) {
             Ok(()) => {
                 if link.from.must_notify() {
@@ -125,6 +128,10 @@ impl Port for VifPort {
 
     #[inline]
     fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        // A guest that can be reached is: another may have spoken to it before our turn to pull.
+        if self.mailbox.has_changed() {
+            self.exchange(pool);
+        }
         let Some(link) = &mut self.link else {
             self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
             pool.free_all(burst.drain(..));
@@ -165,6 +172,9 @@ impl Port for VifPort {
             return false;
         }
         let Some(link) = &mut self.link else { return true };
+        if link.gate.is_shut() {
+            return false;
+        }
         if !self.events_watched {
             self.events_watched = sleep.watch(link.events.fd()).is_ok();
         }

@@ -1,7 +1,9 @@
-//! Guests' interfaces in the seats of a running engine.
+//! Guests' interfaces in the seats of a running engine. What the toolstack wrote decides: `bridge=` and `vlan=` name the
+//! bridge domain, `mac=` the only address that the guest may send from, `rate=` what it may send.
 
 use std::collections::BTreeMap;
 
+use pointsman_dataplane::allowance::{Allowance, Limited};
 use pointsman_dataplane::engine::{Newcomer, Seat, Seats};
 use pointsman_dataplane::port::Port;
 use pointsman_dataplane::units::Mac;
@@ -12,6 +14,8 @@ use crate::netif::keys::VifConfig;
 
 /// What `bridge` is where the toolstack says none, as in Linux's hotplug scripts.
 const DEFAULT_BRIDGE: &str = "xenbr0";
+/// The largest frame: an allowance must let one through at once.
+const SUPER_FRAME: u64 = 65_536;
 
 /// Seats every interface in the bridge domain that its `bridge` and `vlan` name: `xenbr0`, or `xenbr0.12`.
 #[derive(Debug)]
@@ -33,6 +37,14 @@ fn domain(vif: &VifConfig) -> String {
     vif.vlan.map_or_else(|| bridge.to_owned(), |vlan| format!("{bridge}.{vlan}"))
 }
 
+/// The port, which takes no more from its guest than `rate=` allows.
+fn limited(port: VifPort, vif: &VifConfig) -> Box<dyn Port> {
+    let port = Box::new(port);
+    let Some(rate) = vif.rate else { return port };
+    let allowance = Allowance { bytes_per_second: rate.bits_per_second() / 8, burst: rate.bytes.max(SUPER_FRAME) };
+    Box::new(Limited::new(port, allowance))
+}
+
 impl Guests for Seated {
     fn arrived(&mut self, vif: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal> {
         let mode = ports.first().map(VifPort::state).ok_or("it has no queue")?;
@@ -42,7 +54,7 @@ impl Guests for Seated {
             kind: "xen-vif",
             domain: domain(vif),
             macs: vif.mac.map(Mac).into_iter().collect(),
-            queues: ports.into_iter().map(|port| Box::new(port) as Box<dyn Port>).collect(),
+            queues: ports.into_iter().map(|port| limited(port, vif)).collect(),
             mode: Box::new(move || mode.get()),
         };
         self.taken.insert((vif.domain, vif.handle), self.seats.take(newcomer)?);
