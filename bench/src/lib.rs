@@ -21,6 +21,7 @@ pub mod search;
 mod table1;
 pub mod testbed;
 pub mod traffic;
+pub mod xenlab;
 
 pub use demo::{Demo, demo};
 pub use forwarders::{memif, netdev};

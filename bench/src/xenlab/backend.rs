@@ -1,0 +1,128 @@
+//! Who serves the guests' vifs: the contenders, behind the same few verbs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Machine, Network};
+
+/// A network backend in dom0, with what connects its vifs to the NICs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The kernel's xen-netback, and its bridge.
+    Netback,
+    /// Pointsman: this command, on its ports of kind `xen-vif`.
+    Pointsman(PathBuf),
+}
+
+impl Backend {
+    /// As tables name it.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Netback => "netback + bridge",
+            Self::Pointsman(_) => "pointsman xen-vif",
+        }
+    }
+
+    /// The hotplug script that its vifs name.
+    pub const fn script(&self) -> &'static str {
+        match self {
+            Self::Netback => "vif-bridge",
+            Self::Pointsman(_) => "vif-pointsman",
+        }
+    }
+
+    /// Whether it is a process, which can be killed and started again.
+    pub const fn is_process(&self) -> bool {
+        matches!(self, Self::Pointsman(_))
+    }
+
+    /// Brings files to dom0, once after a boot.
+    ///
+    /// # Errors
+    /// The command cannot be read, or does not run there.
+    pub fn install(&self, machine: &Machine) -> Result<()> {
+        let Self::Pointsman(command) = self else { return Ok(()) };
+        let program = std::fs::read(command).with_context(|| command.display().to_string())?;
+        machine.dom0().put("/usr/bin/pointsman", &program, Duration::from_secs(60))?;
+        machine.run("pointsman --version").context("pointsman does not run in the lab's dom0")?;
+        Ok(())
+    }
+
+    /// Starts it, before the first guest.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(&self, machine: &Machine) -> Result<()> {
+        let mut script = String::new();
+        match self {
+            Self::Netback => {
+                script += "modprobe xen-netback && modprobe bridge || exit 1\n";
+                for network in Network::BOTH {
+                    let (bridge, device) = (network.name(), network.device());
+                    script += &format!(
+                        "brctl addbr {bridge} && brctl addif {bridge} {device} && ip link set {device} mtu 9000 up \
+                         && ip link set {bridge} mtu 9000 up || exit 1\n"
+                    );
+                }
+            }
+            Self::Pointsman(_) => {
+                machine.dom0().put("/root/pointsman.toml", self.configuration().as_bytes(), Duration::from_secs(10))?;
+                for network in Network::BOTH {
+                    script += &format!("ip link set {} up\n", network.device());
+                }
+                script += START;
+            }
+        }
+        machine.run(&script).with_context(|| format!("starting {}", self.label()))?;
+        Ok(())
+    }
+
+    /// Ends it in order, after the last guest.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&self, machine: &Machine) -> Result<()> {
+        let script = match self {
+            Self::Netback => {
+                "for bridge in lan out; do ip link set $bridge down && brctl delbr $bridge || exit 1; done; \
+                 rmmod xen-netback"
+            }
+            Self::Pointsman(_) => {
+                "kill $(cat /run/pointsman.pid) && for i in $(seq 50); do \
+                 [ -e /proc/$(cat /run/pointsman.pid) ] || exit 0; usleep 100000; done; echo 'still there'; exit 1"
+            }
+        };
+        machine.run(script).with_context(|| format!("stopping {}", self.label()))?;
+        Ok(())
+    }
+
+    /// Kills the process as the kernel kills one that used too much memory: it cannot take its leave.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&self, machine: &Machine) -> Result<()> {
+        machine.run("kill -9 $(cat /run/pointsman.pid)").context("killing the engine")?;
+        Ok(())
+    }
+
+    /// Starts the killed process again.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn revive(&self, machine: &Machine) -> Result<()> {
+        machine.run(START).context("starting the engine again")?;
+        Ok(())
+    }
+
+    /// The engine's configuration: both NICs, a bridge domain for each, and whatever vifs xl creates.
+    fn configuration(&self) -> String {
+        String::new()
+    }
+}
+
+/// Starts the engine in dom0, and waits until it answers.
+const START: &str = "pointsman run --config /root/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
+    for i in $(seq 100); do pointsman show ports > /dev/null 2>&1 && exit 0\n\
+    [ -e /proc/$(cat /run/pointsman.pid) ] || break; usleep 100000; done; tail -n 20 /tmp/pointsman.log; exit 1\n";

@@ -1,0 +1,166 @@
+//! Guests: what `xl create` is told, and how they are reached.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{BOOT, Backend, Machine, Network, Shell};
+use crate::interrupt;
+
+/// How a guest is virtualised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Paravirtualised: its page tables are Xen's.
+    Pv,
+    /// Hardware page tables (which QEMU emulates); the kind that migrates live.
+    Pvh,
+}
+
+/// A virtual interface.
+#[derive(Clone, Debug)]
+pub struct Vif {
+    /// What it is attached to.
+    pub network: Network,
+    /// Last byte of its IPv4 and its MAC address.
+    pub host: u8,
+    /// Bytes of IP; None for Ethernet's 1500.
+    pub mtu: Option<u16>,
+}
+
+impl Vif {
+    /// On the LAN.
+    pub const fn lan(host: u8) -> Self {
+        Self { network: Network::Lan, host, mtu: None }
+    }
+
+    /// On the other network.
+    pub const fn out(host: u8) -> Self {
+        Self { network: Network::Out, host, mtu: None }
+    }
+
+    /// Its MAC address.
+    pub fn mac(&self) -> String {
+        let network = match self.network {
+            Network::Lan => 9,
+            Network::Out => 8,
+        };
+        format!("00:16:3e:00:{network:02x}:{:02x}", self.host)
+    }
+
+    /// Its IPv4 address.
+    pub fn address(&self) -> String {
+        self.network.address(self.host)
+    }
+
+    /// As `xl` takes it, in a configuration and as the argument of network-attach.
+    pub fn specification(&self, backend: &Backend) -> String {
+        let mtu = self.mtu.map(|mtu| format!(",mtu={mtu}")).unwrap_or_default();
+        format!("mac={},bridge={},script={}{mtu}", self.mac(), self.network.name(), backend.script())
+    }
+}
+
+/// A guest.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// For xl and for messages.
+    pub name: String,
+    /// PV or PVH.
+    pub kind: Kind,
+    /// The first one is on the LAN.
+    pub vifs: Vec<Vif>,
+    /// Whether it forwards from one vif to the other.
+    pub router: bool,
+}
+
+impl Domain {
+    /// A guest with one vif on the LAN.
+    pub fn new(name: &str, kind: Kind, host: u8) -> Self {
+        Self { name: name.into(), kind, vifs: vec![Vif::lan(host)], router: false }
+    }
+
+    /// A guest that routes between both networks.
+    pub fn router(name: &str, host: u8) -> Self {
+        Self { name: name.into(), kind: Kind::Pv, vifs: vec![Vif::lan(host), Vif::out(host)], router: true }
+    }
+
+    /// Its address on the LAN.
+    pub fn address(&self) -> String {
+        self.vifs[0].address()
+    }
+
+    /// Its shell, which is reached through the network under test.
+    ///
+    /// # Errors
+    /// Its address is none.
+    pub fn shell(&self) -> Result<Shell> {
+        let address: IpAddr = self.address().parse().context("a guest's address")?;
+        Ok(Shell::new(&self.name, SocketAddr::new(address, 22)))
+    }
+
+    /// Runs a script in it.
+    ///
+    /// # Errors
+    /// It fails, or is not done within a minute.
+    pub fn run(&self, script: &str) -> Result<String> {
+        self.shell()?.run(script, Duration::from_secs(60))
+    }
+
+    /// Creates it, and waits until its shell answers.
+    ///
+    /// # Errors
+    /// `xl create` fails, or the guest is not heard of.
+    pub fn create(&self, machine: &Machine, backend: &Backend) -> Result<()> {
+        self.create_only(machine, backend)?;
+        self.await_shell()
+    }
+
+    /// Creates it and does not wait for it.
+    ///
+    /// # Errors
+    /// `xl create` fails.
+    pub fn create_only(&self, machine: &Machine, backend: &Backend) -> Result<()> {
+        let name = &self.name;
+        let file = format!("/root/{name}.cfg");
+        machine.dom0().put(&file, self.configuration(backend).as_bytes(), Duration::from_secs(10))?;
+        machine.run(&format!("xl create {file} > /tmp/{name}.create.log 2>&1 || {{ cat /tmp/{name}.create.log; false; }}"))?;
+        Ok(())
+    }
+
+    /// Waits until its shell answers through the network under test.
+    ///
+    /// # Errors
+    /// It does not within [`BOOT`].
+    pub fn await_shell(&self) -> Result<()> {
+        let shell = self.shell()?;
+        interrupt::wait_for(&format!("an answer from {}", self.name), BOOT, || {
+            Ok(shell.run("true", Duration::from_secs(3)).is_ok())
+        })
+    }
+
+    /// Its configuration file.
+    fn configuration(&self, backend: &Backend) -> String {
+        let mut command_line = format!("console=hvc0 quiet guest={}", self.name);
+        for (n, vif) in self.vifs.iter().enumerate() {
+            let _ = write!(command_line, " ip{n}={}/24", vif.address());
+            if let Some(mtu) = vif.mtu {
+                let _ = write!(command_line, " mtu{n}={mtu}");
+            }
+        }
+        if self.router {
+            command_line.push_str(" forward=1");
+        }
+        let vifs: Vec<String> = self.vifs.iter().map(|vif| format!("'{}'", vif.specification(backend))).collect();
+        let kind = match self.kind {
+            Kind::Pv => "pv",
+            Kind::Pvh => "pvh",
+        };
+        format!(
+            "type = '{kind}'\nname = '{}'\nkernel = '/boot/vmlinux'\nramdisk = '/boot/domu.cpio.gz'\nmemory = 192\n\
+             vcpus = 1\ncmdline = '{command_line}'\nvif = [ {} ]\non_crash = 'preserve'\n",
+            self.name,
+            vifs.join(", "),
+        )
+    }
+}

@@ -1,0 +1,147 @@
+//! The emulated machine with a backend and its three guests, and what checks ask of them.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use pointsman_bench::process::run;
+use pointsman_bench::xenlab::{Backend, Domain, Image, Kind, Machine, Pending, leave_network};
+use serde_json::Value;
+
+/// The longest that a command of xl may take: saving and restoring under emulation on a busy machine.
+const XL: Duration = Duration::from_secs(120);
+
+pub struct Lab {
+    pub machine: Machine,
+    pub backend: Backend,
+    /// Two unmodified PV guests.
+    pub u1: Domain,
+    pub u2: Domain,
+    /// An unmodified PVH guest.
+    pub p1: Domain,
+}
+
+impl Lab {
+    /// Boots, and starts the backend; no guests yet.
+    pub fn boot(image: &Image, backend: &Backend) -> Result<Self> {
+        leave_network()?;
+        let machine = Machine::boot(image)?;
+        let started = backend.install(&machine).and_then(|()| backend.start(&machine));
+        if started.is_err() {
+            eprintln!("{}", machine.evidence());
+        }
+        started?;
+        Ok(Self {
+            machine,
+            backend: backend.clone(),
+            u1: Domain::new("u1", Kind::Pv, 11),
+            u2: Domain::new("u2", Kind::Pv, 12),
+            p1: Domain::new("p1", Kind::Pvh, 13),
+        })
+    }
+
+    pub fn guests(&self) -> [&Domain; 3] {
+        [&self.u1, &self.u2, &self.p1]
+    }
+
+    /// Creates the guests, and waits for them.
+    pub fn populate(&mut self) -> Result<()> {
+        for guest in self.guests() {
+            guest.create_only(&self.machine, &self.backend)?;
+        }
+        self.guests().into_iter().try_for_each(Domain::await_shell)
+    }
+
+    /// Away with all guests and the backend, and the same anew.
+    pub fn start_over(&mut self) -> Result<()> {
+        if self.backend.is_process() {
+            let _ = self.backend.kill(&self.machine);
+            self.backend.revive(&self.machine)?;
+        }
+        self.xl("list | awk 'NR > 1 && $2 > 0 { print $2 }' | xargs -r -n 1 xl destroy")?;
+        self.populate()
+    }
+
+    /// Runs `xl ARGUMENTS` in dom0.
+    pub fn xl(&self, arguments: &str) -> Result<String> {
+        self.machine.dom0().run(&format!("xl {arguments}"), XL)
+    }
+
+    /// That neither a domain of this name nor a dying one is left, nor a backend of this number.
+    pub fn assert_gone(&self, name: &str, number: u32) -> Result<()> {
+        let script = format!(
+            "n=0; while xl list | grep -qE '^({name}|\\(null\\)) '; do n=$((n+1)); [ $n -lt 20 ] || {{ xl list; exit 1; }}; \
+             usleep 100000; done; if xenstore-exists /local/domain/0/backend/vif/{number}; then xenstore-ls backend/vif; \
+             exit 1; fi"
+        );
+        self.machine.run(&script).with_context(|| format!("{name} should be gone"))?;
+        Ok(())
+    }
+
+    /// Xen's number of a guest.
+    pub fn number(&self, name: &str) -> Result<u32> {
+        let said = self.xl(&format!("domid {name}"))?;
+        said.trim().parse().with_context(|| format!("xl domid {name}: {said}"))
+    }
+
+    /// A connection to a guest that waits for [`released`].
+    pub fn hold(&self, guest: &Domain) -> Result<Pending> {
+        guest.shell()?.start("rm -f /tmp/go; until [ -e /tmp/go ]; do usleep 100000; done; echo still here")
+    }
+
+    /// That a connection made by [`Lab::hold`] still stands, and carries data.
+    pub fn released(&self, guest: &Domain, held: Pending) -> Result<()> {
+        guest.run("touch /tmp/go")?;
+        let said = held.finish(Duration::from_secs(20)).context("the connection did not survive")?;
+        if said.trim() != "still here" {
+            bail!("the connection carried {said:?}");
+        }
+        Ok(())
+    }
+}
+
+/// Echo requests from here, all of which must be answered.
+pub fn ping(address: &str, arguments: &str) -> Result<()> {
+    let command = format!("ping -q -W 5 {arguments} {address}");
+    let words: Vec<&str> = command.split(' ').filter(|word| !word.is_empty()).collect();
+    let said = run(words[0], &words[1..])?;
+    if !said.contains(" 0% packet loss") {
+        bail!("{command}: {said}");
+    }
+    Ok(())
+}
+
+/// iperf3 here or in a guest, started; its report is JSON.
+pub enum Flow {
+    Here(Child),
+    There(Pending),
+}
+
+impl Flow {
+    /// Towards the server in a guest at `address`, from here, or from the guest `from`.
+    pub fn start(from: Option<&Domain>, address: &str, arguments: &str) -> Result<Self> {
+        let command = format!("iperf3 --json --connect-timeout 5000 --client {address} {arguments}");
+        match from {
+            Some(guest) => Ok(Self::There(guest.shell()?.start(&command)?)),
+            None => {
+                let words: Vec<&str> = command.split(' ').filter(|word| !word.is_empty()).collect();
+                let mut builder = Command::new(words[0]);
+                builder.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped());
+                Ok(Self::Here(builder.spawn().context("iperf3 cannot be started; is it installed?")?))
+            }
+        }
+    }
+
+    /// Waits for its end; the report.
+    pub fn finish(self) -> Result<Value> {
+        let text = match self {
+            Self::Here(child) => String::from_utf8_lossy(&child.wait_with_output()?.stdout).into_owned(),
+            Self::There(pending) => pending.finish(Duration::from_secs(60))?,
+        };
+        let report: Value = serde_json::from_str(&text).with_context(|| format!("iperf3 said {text}"))?;
+        if let Some(why) = report["error"].as_str() {
+            bail!("iperf3: {why}");
+        }
+        Ok(report)
+    }
+}
