@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use pointsman_bench::process::run;
-use pointsman_bench::xenlab::{Backend, Domain, Image, Kind, Machine, Pending, leave_network};
+use pointsman_bench::xenlab::{Backend, Domain, Image, Kind, Machine, PATIENCE, Pending, leave_network};
 use serde_json::Value;
-
-/// The longest that a command of xl may take: saving and restoring under emulation on a busy machine.
-const XL: Duration = Duration::from_secs(120);
 
 pub struct Lab {
     pub machine: Machine,
@@ -22,15 +19,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Boots, and starts the backend; no guests yet.
-    pub fn boot(image: &Image, backend: &Backend) -> Result<Self> {
-        leave_network()?;
-        let machine = Machine::boot(image)?;
-        let started = backend.install(&machine).and_then(|()| backend.start(&machine));
-        if started.is_err() {
-            eprintln!("{}", machine.evidence());
-        }
-        started?;
+    /// Boots; nothing runs in dom0 yet. With a `keeper`: takes the machine that this process of ours has booted.
+    pub fn boot(image: &Image, backend: &Backend, keeper: Option<u32>) -> Result<Self> {
+        let machine = match keeper {
+            Some(keeper) => Machine::borrow(keeper)?,
+            None => {
+                leave_network()?;
+                Machine::boot(image)?
+            }
+        };
         Ok(Self {
             machine,
             backend: backend.clone(),
@@ -44,12 +41,15 @@ impl Lab {
         [&self.u1, &self.u2, &self.p1]
     }
 
-    /// Creates the guests, and waits for them.
+    /// Starts the backend.
+    pub fn start_backend(&mut self) -> Result<()> {
+        self.backend.install(&self.machine)?;
+        self.backend.start(&self.machine)
+    }
+
+    /// Creates the guests, one after the other: a second one that boots would slow the first one down.
     pub fn populate(&mut self) -> Result<()> {
-        for guest in self.guests() {
-            guest.create_only(&self.machine, &self.backend)?;
-        }
-        self.guests().into_iter().try_for_each(Domain::await_shell)
+        self.guests().into_iter().try_for_each(|guest| guest.create(&self.machine, &self.backend))
     }
 
     /// Away with all guests and the backend, and the same anew.
@@ -64,7 +64,7 @@ impl Lab {
 
     /// Runs `xl ARGUMENTS` in dom0.
     pub fn xl(&self, arguments: &str) -> Result<String> {
-        self.machine.dom0().run(&format!("xl {arguments}"), XL)
+        self.machine.dom0().run(&format!("xl {arguments}"), PATIENCE)
     }
 
     /// That neither a domain of this name nor a dying one is left, nor a backend of this number.

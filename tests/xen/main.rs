@@ -4,8 +4,11 @@
 //! to guests. It has no test harness of libtest's: a boot is dear, so there is one, and the checks share it, in order.
 //!
 //!   cargo test --test xen -- [--backend pointsman|netback] [--only WORD] [--engine PROGRAM]
+//!                            [--until booted|populated] [--machine PID]
 //!
 //! With `--backend netback`, the kernel's own backend is checked: what fails there too is the lab's fault, not ours.
+//! For work on the checks themselves: `--until` boots, tells its process id and waits for Ctrl-C; `--machine` with this id
+//! runs checks on that machine, as often as one likes.
 
 mod checks;
 mod lab;
@@ -16,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use checks::{CHECKS, Outcome};
 use lab::Lab;
 use pointsman_bench::interrupt;
@@ -40,11 +43,22 @@ struct Wanted {
     backend: Backend,
     /// Only checks whose names have this word.
     only: String,
+    /// Stop there, and keep the machine.
+    until: Option<Until>,
+    /// Another process's machine.
+    keeper: Option<u32>,
+}
+
+/// Where `--until` stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Booted,
+    Populated,
 }
 
 fn wanted() -> Result<Wanted> {
     let mut engine = PathBuf::from(env!("CARGO_BIN_EXE_pointsman"));
-    let (mut netback, mut only) = (false, String::new());
+    let (mut netback, mut only, mut until, mut keeper) = (false, String::new(), None, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let Some(value) = words.next() else { bail!("{word}: a value is missing after it") };
@@ -52,11 +66,15 @@ fn wanted() -> Result<Wanted> {
             ("--backend", "netback") => netback = true,
             ("--backend", "pointsman") => netback = false,
             ("--only", _) => only = value,
+            ("--until", "booted") => until = Some(Until::Booted),
+            ("--until", "populated") => until = Some(Until::Populated),
+            ("--machine", _) => keeper = Some(value.parse().context("--machine PID")?),
             ("--engine", _) => engine = value.into(),
-            _ => bail!("{word} {value}: not understood; --backend pointsman|netback, --only WORD, --engine PROGRAM"),
+            _ => bail!("{word} {value}: not understood; the first lines of tests/xen/main.rs tell what is"),
         }
     }
-    Ok(Wanted { backend: if netback { Backend::Netback } else { Backend::Pointsman(engine) }, only })
+    let backend = if netback { Backend::Netback } else { Backend::Pointsman(engine) };
+    Ok(Wanted { backend, only, until, keeper })
 }
 
 fn run() -> Result<()> {
@@ -75,13 +93,44 @@ fn run() -> Result<()> {
     };
     interrupt::install();
     let begin = Instant::now();
-    let mut lab = timed("Xen and dom0 boot", || Lab::boot(&image, &wanted.backend))?;
-    if let Err(why) = timed("three guests boot", || lab.populate()) {
-        eprintln!("{}", lab.machine.evidence());
-        return Err(why);
+    let mut lab = timed("Xen and dom0 boot", || Lab::boot(&image, &wanted.backend, wanted.keeper))?;
+    if wanted.until == Some(Until::Booted) {
+        return keep();
     }
+    let ready = prepare(&mut lab);
+    if ready.is_err() {
+        eprintln!("{}", lab.machine.evidence());
+    }
+    ready?;
+    if wanted.until == Some(Until::Populated) {
+        return keep();
+    }
+    let result = check(&mut lab, &wanted.only, begin);
+    println!("{:.1} minutes", begin.elapsed().as_secs_f64() / 60.0);
+    result
+}
+
+/// Waits for Ctrl-C, so that others can use the machine.
+fn keep() -> Result<()> {
+    println!("--machine {} uses this one; Ctrl-C ends it", std::process::id());
+    loop {
+        interrupt::sleep(Duration::from_secs(1))?;
+    }
+}
+
+/// The backend and the guests, unless another process has left them there.
+fn prepare(lab: &mut Lab) -> Result<()> {
+    if lab.xl("domid u1").is_ok() {
+        return Ok(());
+    }
+    timed("the backend starts", || lab.start_backend())?;
+    timed("three guests boot", || lab.populate())
+}
+
+/// All checks whose names have the word `only`.
+fn check(lab: &mut Lab, only: &str, begin: Instant) -> Result<()> {
     let mut failed = Vec::new();
-    for check in CHECKS.iter().filter(|check| check.name.contains(&wanted.only)) {
+    for check in CHECKS.iter().filter(|check| check.name.contains(only)) {
         interrupt::check()?;
         if begin.elapsed() > DEADLINE {
             println!("{:<44} not begun after {DEADLINE:?}", check.name);
@@ -91,7 +140,7 @@ fn run() -> Result<()> {
         print!("{:<44} ", check.name);
         let _ = std::io::stdout().flush();
         let start = Instant::now();
-        let outcome = (check.check)(&mut lab);
+        let outcome = (check.check)(lab);
         let seconds = start.elapsed().as_secs_f64();
         match outcome {
             Ok(Outcome::Passed(note)) => println!("{seconds:6.1} s  ok  {note}"),
@@ -106,8 +155,7 @@ fn run() -> Result<()> {
             }
         }
     }
-    let minutes = begin.elapsed().as_secs_f64() / 60.0;
-    println!("{} on real Xen: {} checks failed, {minutes:.1} minutes", lab.backend.label(), failed.len());
+    println!("{} on real Xen: {} checks failed", lab.backend.label(), failed.len());
     if !failed.is_empty() {
         bail!("failed: {}", failed.join("; "));
     }

@@ -20,7 +20,8 @@ pub fn ask(device: &str, vlan: u16, sender: [u8; 4], target: [u8; 4]) -> Result<
         .spawn()
         .context("tcpdump cannot be started; is it installed?")?;
     let mac = [0x02, 0, 0, 0, 0, 0x77];
-    let mut frame = [&[0xff; 6][..], &mac, &[0x81, 0x00], &vlan.to_be_bytes(), &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    let mut frame =
+        [&[0xff; 6][..], &mac, &[0x81, 0x00], &vlan.to_be_bytes(), &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
     frame.extend([&mac[..], &sender, &[0; 6], &target].concat());
     frame.resize(64, 0);
     let answered = interrupt::wait_for("a tagged answer", Duration::from_secs(15), || {

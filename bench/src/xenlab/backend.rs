@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Machine, Network};
+use super::{Machine, Network, PATIENCE};
 
 /// A network backend in dom0, with what connects its vifs to the NICs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Backend {
     pub fn install(&self, machine: &Machine) -> Result<()> {
         let Self::Pointsman(command) = self else { return Ok(()) };
         let program = std::fs::read(command).with_context(|| command.display().to_string())?;
-        machine.dom0().put("/usr/bin/pointsman", &program, Duration::from_secs(60))?;
+        machine.dom0().put("/usr/bin/pointsman", &program, PATIENCE)?;
         machine.run("pointsman --version").context("pointsman does not run in the lab's dom0")?;
         Ok(())
     }
@@ -68,7 +68,7 @@ impl Backend {
                 }
             }
             Self::Pointsman(_) => {
-                machine.dom0().put("/root/pointsman.toml", self.configuration().as_bytes(), Duration::from_secs(10))?;
+                machine.dom0().put("/root/pointsman.toml", self.configuration().as_bytes(), Duration::from_secs(30))?;
                 for network in Network::BOTH {
                     script += &format!("ip link set {} up\n", network.device());
                 }
@@ -124,5 +124,5 @@ impl Backend {
 
 /// Starts the engine in dom0, and waits until it answers.
 const START: &str = "pointsman run --config /root/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
-    for i in $(seq 100); do pointsman show ports > /dev/null 2>&1 && exit 0\n\
+    for i in $(seq 300); do pointsman show ports > /dev/null 2>&1 && exit 0\n\
     [ -e /proc/$(cat /run/pointsman.pid) ] || break; usleep 100000; done; tail -n 20 /tmp/pointsman.log; exit 1\n";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{BOOT, Backend, Machine, Network, Shell};
+use super::{Backend, Machine, Network, PATIENCE, Shell};
 use crate::interrupt;
 
 /// How a guest is virtualised.
@@ -102,9 +102,9 @@ impl Domain {
     /// Runs a script in it.
     ///
     /// # Errors
-    /// It fails, or is not done within a minute.
+    /// It fails, or is not done within [`PATIENCE`].
     pub fn run(&self, script: &str) -> Result<String> {
-        self.shell()?.run(script, Duration::from_secs(60))
+        self.shell()?.run(script, PATIENCE)
     }
 
     /// Creates it, and waits until its shell answers.
@@ -123,19 +123,21 @@ impl Domain {
     pub fn create_only(&self, machine: &Machine, backend: &Backend) -> Result<()> {
         let name = &self.name;
         let file = format!("/root/{name}.cfg");
-        machine.dom0().put(&file, self.configuration(backend).as_bytes(), Duration::from_secs(10))?;
-        machine.run(&format!("xl create {file} > /tmp/{name}.create.log 2>&1 || {{ cat /tmp/{name}.create.log; false; }}"))?;
+        machine.dom0().put(&file, self.configuration(backend).as_bytes(), Duration::from_secs(30))?;
+        machine.run(&format!(
+            "xl create {file} > /tmp/{name}.create.log 2>&1 || {{ cat /tmp/{name}.create.log; false; }}"
+        ))?;
         Ok(())
     }
 
     /// Waits until its shell answers through the network under test.
     ///
     /// # Errors
-    /// It does not within [`BOOT`].
+    /// It does not within [`PATIENCE`].
     pub fn await_shell(&self) -> Result<()> {
         let shell = self.shell()?;
-        interrupt::wait_for(&format!("an answer from {}", self.name), BOOT, || {
-            Ok(shell.run("true", Duration::from_secs(3)).is_ok())
+        interrupt::wait_for(&format!("an answer from {}", self.name), PATIENCE, || {
+            Ok(shell.run("true", Duration::from_secs(5)).is_ok())
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,12 +18,13 @@ use crate::process::run;
 const DOM0: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2200);
 
 /// How long Xen and dom0 may take to boot; an idle machine needs 15 s.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// QEMU with Xen and dom0 on it. Dropping it is pulling the plug.
 #[derive(Debug)]
 pub struct Machine {
-    qemu: Child,
+    /// None: it was booted, and will be ended, by another process.
+    qemu: Option<Child>,
     /// What the serial line said: hypervisor and dom0's kernel.
     console: PathBuf,
     folder: PathBuf,
@@ -34,7 +36,7 @@ impl Machine {
     /// # Errors
     /// QEMU does not start, or dom0 does not come up; with the last lines of the console.
     pub fn boot(image: &Image) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("pointsman-xen-{}", std::process::id()));
+        let folder = folder_of(std::process::id());
         fs::create_dir_all(&folder)?;
         let console = folder.join("console.log");
         let mut command = Command::new("qemu-system-x86_64");
@@ -49,13 +51,29 @@ impl Machine {
             });
         }
         let qemu = command.spawn().context("qemu-system-x86_64 cannot be started; is it installed?")?;
-        let mut machine = Self { qemu, console, folder };
+        let mut machine = Self { qemu: Some(qemu), console, folder };
         machine.await_dom0()?;
         for network in Network::BOTH {
             let name = network.name();
             run("ip", &["link", "set", name, "mtu", "9000", "up"])?;
             run("ip", &["addr", "add", &format!("{}/24", network.address(1)), "dev", name])?;
         }
+        Ok(machine)
+    }
+
+    /// A machine that another process of ours has booted: `keeper` is that process, whose network this thread enters.
+    ///
+    /// # Errors
+    /// No such process, or not root, or its dom0 does not answer.
+    pub fn borrow(keeper: u32) -> Result<Self> {
+        let network = File::open(format!("/proc/{keeper}/ns/net")).with_context(|| format!("process {keeper}"))?;
+        // SAFETY: the descriptor is open; the call concerns this thread.
+        if unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
+            return Err(std::io::Error::last_os_error()).context("entering its network namespace: needs root");
+        }
+        let folder = folder_of(keeper);
+        let mut machine = Self { qemu: None, console: folder.join("console.log"), folder };
+        machine.await_dom0()?;
         Ok(machine)
     }
 
@@ -67,9 +85,9 @@ impl Machine {
     /// Runs a script in dom0.
     ///
     /// # Errors
-    /// It fails, or is not done within a minute.
+    /// It fails, or is not done within [`super::PATIENCE`].
     pub fn run(&self, script: &str) -> Result<String> {
-        self.dom0().run(script, Duration::from_secs(60))
+        self.dom0().run(script, super::PATIENCE)
     }
 
     /// The last `lines` lines of what hypervisor and dom0's kernel said.
@@ -84,13 +102,15 @@ impl Machine {
                       for f in /var/log/xen/*.log /var/log/xen/console/*.log /tmp/*.log; do \
                       [ -s $f ] || continue; echo \"--- $f\"; tail -n 25 $f; done; echo '--- dmesg'; dmesg | tail -n 25";
         let dom0 = self.run(script).unwrap_or_else(|why| format!("dom0 does not answer: {why:#}"));
-        format!("{dom0}\n--- serial line of Xen and dom0\n{}", self.console(40))
+        format!("{dom0}\n--- serial line of Xen and dom0\n{}", self.console(15))
     }
 
     fn await_dom0(&mut self) -> Result<()> {
         let begin = Instant::now();
         loop {
-            if let Some(status) = self.qemu.try_wait()? {
+            if let Some(qemu) = &mut self.qemu
+                && let Some(status) = qemu.try_wait()?
+            {
                 let said = fs::read_to_string(self.folder.join("qemu.log")).unwrap_or_default();
                 bail!("qemu ended: {status}\n{said}{}", self.console(40));
             }
@@ -107,10 +127,16 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        let Some(qemu) = &mut self.qemu else { return };
+        let _ = qemu.kill();
+        let _ = qemu.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Where the process that boots keeps its files.
+fn folder_of(process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("pointsman-xen-{process}"))
 }
 
 /// QEMU's command line.

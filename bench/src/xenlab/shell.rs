@@ -27,6 +27,9 @@ pub struct Pending {
 /// Ends a script's output, followed by its exit status.
 const END: &[u8] = b"@@status ";
 
+/// Says that a script is ready for what it reads.
+const GO: &[u8] = b"@@go\n";
+
 impl Shell {
     /// Of a machine, named for messages.
     pub fn new(name: &str, address: SocketAddr) -> Self {
@@ -61,10 +64,12 @@ impl Shell {
     /// Nobody answers, or there is no room.
     pub fn put(&self, path: &str, content: &[u8], patience: Duration) -> Result<()> {
         let mut pending = self.open(&format!("(writes {path})"))?;
-        // The shell reads its script byte by byte, so what follows the line is head's.
-        let line = format!("head -c {} > {path} && chmod 755 {path}; echo '@@status '$?; exit\n", content.len());
+        let line =
+            format!("echo @@go; head -c {} > {path} && chmod 755 {path}; echo '@@status '$?; exit\n", content.len());
         pending.stream.set_write_timeout(Some(patience))?;
         pending.stream.write_all(line.as_bytes())?;
+        // The shell reads ahead: what comes now would be taken for more of its script.
+        pending.wait_for(GO, patience)?;
         pending.stream.write_all(content).with_context(|| format!("{}: writing {path}", self.name))?;
         pending.finish(patience).map(drop)
     }
@@ -85,9 +90,7 @@ impl Pending {
     /// It failed, or did not end within `patience`.
     pub fn finish(mut self, patience: Duration) -> Result<String> {
         let begin = Instant::now();
-        let mut buffer = [0; 16384];
         loop {
-            interrupt::check()?;
             if let Some(status) = self.status() {
                 let said = self.output();
                 if status != 0 {
@@ -95,16 +98,33 @@ impl Pending {
                 }
                 return Ok(said);
             }
-            if begin.elapsed() > patience {
-                bail!("{}: not done after {patience:?}: {}\n{}", self.name, self.script.trim(), self.output());
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => bail!("{}: its shell ended in: {}\n{}", self.name, self.script.trim(), self.output()),
-                Ok(count) => self.said.extend_from_slice(&buffer[..count]),
-                Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(why) => return Err(why).with_context(|| format!("{}: {}", self.name, self.script.trim())),
-            }
+            self.listen(begin, patience)?;
         }
+    }
+
+    /// Reads on until it has said `word`.
+    fn wait_for(&mut self, word: &[u8], patience: Duration) -> Result<()> {
+        let begin = Instant::now();
+        while !self.said.windows(word.len()).any(|window| window == word) {
+            self.listen(begin, patience)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what it says next, if it says something soon.
+    fn listen(&mut self, begin: Instant, patience: Duration) -> Result<()> {
+        interrupt::check()?;
+        if begin.elapsed() > patience {
+            bail!("{}: not done after {patience:?}: {}\n{}", self.name, self.script.trim(), self.output());
+        }
+        let mut buffer = [0; 16384];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => bail!("{}: its shell ended in: {}\n{}", self.name, self.script.trim(), self.output()),
+            Ok(count) => self.said.extend_from_slice(&buffer[..count]),
+            Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(why) => return Err(why).with_context(|| format!("{}: {}", self.name, self.script.trim())),
+        }
+        Ok(())
     }
 
     fn end(&self) -> Option<usize> {
