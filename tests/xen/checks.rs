@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use pointsman_bench::interrupt;
-use pointsman_bench::xenlab::{Backend, Domain, Kind, Network};
+use pointsman_bench::xenlab::{Backend, Domain, Kind, Network, Vif};
 
 use crate::lab::{Flow, Lab, ping};
 use crate::tagged;
@@ -114,18 +114,36 @@ fn jumbo(lab: &mut Lab) -> Result<Outcome> {
     Ok(Outcome::Passed(note.into()))
 }
 
-/// Tags pass between guests, and between a guest and the world.
+/// Guests in a VLAN reach each other and the world, which sees the tag. Behind the kernel's bridge the guest tags its
+/// frames; Pointsman puts a second vif, of which the toolstack says `vlan=10`, into the VLAN.
 fn vlan(lab: &mut Lab) -> Result<Outcome> {
-    for (guest, host) in [(&lab.u1, 11), (&lab.p1, 13)] {
-        guest.run(&format!(
-            "ip link add link eth0 name v10 type vlan id 10 && ip addr add 10.7.0.{host}/24 dev v10 && \
-             ip link set v10 up"
-        ))?;
+    let guests = [(&lab.u1, 21), (&lab.p1, 23)];
+    for (guest, host) in guests {
+        let device = match lab.backend {
+            Backend::Netback => {
+                guest.run("ip link add link eth0 name v10 type vlan id 10")?;
+                "v10"
+            }
+            Backend::Pointsman(_) => {
+                let vif = Vif { vlan: Some(10), ..Vif::lan(host) };
+                let specification = vif.specification(&lab.backend).replace(',', " ");
+                lab.xl(&format!("network-attach {} {specification}", guest.name))?;
+                guest.run(
+                    "n=0; until [ -e /sys/class/net/eth1 ] || [ $n -gt 100 ]; do n=$((n+1)); usleep 100000; done",
+                )?;
+                "eth1"
+            }
+        };
+        guest.run(&format!("ip addr add 10.7.0.{host}/24 dev {device} && ip link set {device} up"))?;
     }
-    lab.u1.run("ping -q -c 5 -W 5 10.7.0.13")?;
-    tagged::ask(Network::Lan.name(), 10, [10, 7, 0, 1], [10, 7, 0, 11])?;
-    for guest in [&lab.u1, &lab.p1] {
-        guest.run("ip link del v10")?;
+    lab.u1.run("n=0; until ping -q -c 1 -W 1 10.7.0.23; do n=$((n+1)); [ $n -lt 20 ] || exit 1; done")?;
+    lab.u1.run("ping -q -c 5 -W 5 10.7.0.23")?;
+    tagged::ask(Network::Lan.name(), 10, [10, 7, 0, 1], [10, 7, 0, 21])?;
+    for (guest, _) in guests {
+        match lab.backend {
+            Backend::Netback => drop(guest.run("ip link del v10")?),
+            Backend::Pointsman(_) => drop(lab.xl(&format!("network-detach {} 1", guest.name))?),
+        }
     }
     passed()
 }

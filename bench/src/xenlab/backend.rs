@@ -68,9 +68,11 @@ impl Backend {
                 }
             }
             Self::Pointsman(_) => {
-                machine.dom0().put("/root/pointsman.toml", self.configuration().as_bytes(), Duration::from_secs(30))?;
+                machine.dom0().put("/root/pointsman.toml", CONFIGURATION.as_bytes(), Duration::from_secs(30))?;
                 for network in Network::BOTH {
-                    script += &format!("ip link set {} up\n", network.device());
+                    // As docs/configuration.md says of devices; XDP in a kernel before 6.6 wants frames in one buffer.
+                    let device = network.device();
+                    script += &format!("ip link set {device} mtu 1500 up && ethtool -K {device} gro off lro off\n");
                 }
                 script += START;
             }
@@ -115,14 +117,40 @@ impl Backend {
         machine.run(START).context("starting the engine again")?;
         Ok(())
     }
-
-    /// The engine's configuration: both NICs, a bridge domain for each, and whatever vifs xl creates.
-    fn configuration(&self) -> String {
-        String::new()
-    }
 }
 
+/// The engine's configuration: both NICs, a bridge domain for each, one of VLAN 10 of the LAN, and seats for whatever vifs
+/// xl creates. dom0 has no core to give away, so the worker does not spin.
+const CONFIGURATION: &str = r#"
+seats = 16
+
+[[worker]]
+spin = "0us"
+
+[[domain]]
+name = "lan"
+
+[[domain]]
+name = "lan.10"
+
+[[domain]]
+name = "out"
+
+[[port]]
+name = "eth0"
+kind = "netdev"
+device = "eth0"
+domain = "lan"
+vlans = { 10 = "lan.10" }
+
+[[port]]
+name = "eth1"
+kind = "netdev"
+device = "eth1"
+domain = "out"
+"#;
+
 /// Starts the engine in dom0, and waits until it answers.
-const START: &str = "pointsman run --config /root/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
+const START: &str = "pointsman run --xen --config /root/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
     for i in $(seq 300); do pointsman show ports > /dev/null 2>&1 && exit 0\n\
     [ -e /proc/$(cat /run/pointsman.pid) ] || break; usleep 100000; done; tail -n 20 /tmp/pointsman.log; exit 1\n";

@@ -27,17 +27,19 @@ pub struct Vif {
     pub host: u8,
     /// Bytes of IP; None for Ethernet's 1500.
     pub mtu: Option<u16>,
+    /// A VLAN of the network, in which the guest is without knowing of it.
+    pub vlan: Option<u16>,
 }
 
 impl Vif {
     /// On the LAN.
     pub const fn lan(host: u8) -> Self {
-        Self { network: Network::Lan, host, mtu: None }
+        Self { network: Network::Lan, host, mtu: None, vlan: None }
     }
 
     /// On the other network.
     pub const fn out(host: u8) -> Self {
-        Self { network: Network::Out, host, mtu: None }
+        Self { network: Network::Out, host, mtu: None, vlan: None }
     }
 
     /// Its MAC address.
@@ -57,7 +59,8 @@ impl Vif {
     /// As `xl` takes it, in a configuration and as the argument of network-attach.
     pub fn specification(&self, backend: &Backend) -> String {
         let mtu = self.mtu.map(|mtu| format!(",mtu={mtu}")).unwrap_or_default();
-        format!("mac={},bridge={},script={}{mtu}", self.mac(), self.network.name(), backend.script())
+        let vlan = self.vlan.map(|vlan| format!(",vlan={vlan}")).unwrap_or_default();
+        format!("mac={},bridge={},script={}{mtu}{vlan}", self.mac(), self.network.name(), backend.script())
     }
 }
 

@@ -51,7 +51,7 @@ impl Shell {
     pub fn start(&self, script: &str) -> Result<Pending> {
         let mut pending = self.open(script)?;
         let wrapped = format!(
-            "exec 2>&1; PATH=/usr/lib/xen:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; cd /root; {{\n{script}\n}} \
+            "exec 2>&1; PATH=/usr/lib/xen:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; cd /root; (\n{script}\n) \
              </dev/null; echo '@@status '$?; exit\n"
         );
         pending.stream.write_all(wrapped.as_bytes()).with_context(|| self.name.clone())?;
