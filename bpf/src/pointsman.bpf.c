@@ -85,7 +85,11 @@ static __always_inline int is_carried(const __u8 *data, const __u8 *end)
 	__u32 vlan = 0;
 
 	if ((const __u8 *)(frame + 1) <= end && frame->tpid == bpf_htons(ETH_P_8021Q))
-		vlan = bpf_ntohs(frame->tci) & 0x0fff;
+		vlan = bpf_ntohs(frame->tci);
+	// The mask comes last in the program too, where clang would put it before the swap: the verifier of kernel 6.1 loses
+	// the bound there, and refuses the program.
+	barrier_var(vlan);
+	vlan &= 0x0fff;
 	return vlans[vlan / 64] >> (vlan % 64) & 1;
 }
 
