@@ -2,6 +2,7 @@
 # Every check and every test, in the order in which mistakes are cheapest to find. `make test` calls it.
 #
 #   FUZZ_SECONDS=10   how long each fuzz target runs; 0: not at all
+#   XEN_TEST=0        without the emulated machine that boots Xen
 #   DENY_LINTS=1      lints are errors whatever the compiler's version
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,6 +48,9 @@ if grep -rqs "cfg(.*loom" dataplane/src; then
 fi
 if [ "${FUZZ_SECONDS:-10}" -gt 0 ]; then
     step "fuzzing" tests/fuzz/run.sh "${FUZZ_SECONDS:-10}"
+fi
+if [ "${XEN_TEST:-1}" -gt 0 ]; then
+    step "real Xen, emulated" tests/xen/run.sh
 fi
 echo
 echo "all checks passed in $SECONDS s"

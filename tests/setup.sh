@@ -93,7 +93,8 @@ fi
 # Peers that are measured and tested beside us. Without them their tests are skipped, and say so.
 if [ "$purpose" != build ]; then
     peers=(dpdk dpdk-dev)
-    [ "$purpose" = bench ] || peers+=(ndisc6)
+    # The last four are for tests/xen: an emulated machine, and what its disks are made with.
+    [ "$purpose" = bench ] || peers+=(ndisc6 qemu-system-x86 cpio xz-utils binutils)
     for driver in librte-net-af-xdp librte-net-memif; do
         ls /var/lib/dpkg/info/"$driver"[0-9]*.list >/dev/null 2>&1 && continue
         update
