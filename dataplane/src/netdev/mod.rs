@@ -166,13 +166,14 @@ impl Device {
         let mac = attribute("address").map_err(system("reading its address"))?;
         let mac = Mac::parse(mac.trim()).unwrap_or_default();
         let mtu = attribute("mtu").map_err(system("reading its MTU"))?.trim().parse().unwrap_or(1500);
-        let queues = queues(name).map_err(system("counting its queues"))?;
         let attachments: &[Attachment] = match options.mode {
             Mode::Auto => &[Attachment::Native, Attachment::Generic],
             Mode::ZeroCopy | Mode::Copy => &[Attachment::Native],
             Mode::Generic => &[Attachment::Generic],
         };
         let program = Program::attach(name, ifindex, mac, &options.carries, attachments)?;
+        // Counted now: virtio-net takes its spare queues into use for an XDP program, and receives on them too.
+        let queues = queues(name).map_err(system("counting its queues"))?;
         let promiscuous = promiscuous(ifindex).map_err(system("making it promiscuous"))?;
         Ok(Self {
             name: name.into(),
