@@ -18,10 +18,11 @@
 //! anybody forwards it. Cutting looks again, because it costs little and nothing may panic here.
 //!
 //! # What is not done
-//! UDP is not cut (it is never offered), and segments are not joined.
+//! UDP is not cut (it is never offered). Segments are joined only where that saves a system call each: [`join`].
 
 pub mod checksum;
 mod deliver;
+mod join;
 mod layout;
 mod segment;
 pub mod virtio;
@@ -33,6 +34,7 @@ pub(crate) mod tests;
 
 pub use checksum::complete;
 pub use deliver::push;
+pub use join::join;
 pub use segment::Segments;
 
 use crate::drops::DropReason;

@@ -140,4 +140,49 @@ proptest! {
         }
         prop_assert_eq!((pool.available(), pool.offloaded()), (before, 0));
     }
+
+    /// Joined and cut again, every flow is what it was, in its order; what can be joined of others in between, too.
+    #[test]
+    fn joining_is_undone_by_cutting(flows in prop::collection::vec((flow(), any::<bool>()), 1..4),
+                                    steps in prop::collection::vec((0usize..4, 0usize..300, any::<u8>(), 0u8..20), 1..60)) {
+        let mut pool = Pool::new(4096).unwrap();
+        let before = pool.available();
+        let mut flows: Vec<_> = flows.into_iter().map(|(flow, data)| match data {
+            true => Flow { flags: 0x10, ..flow },
+            false => flow,
+        }).collect();
+        let mut frames = Vec::new();
+        for (which, len, change, what) in steps {
+            let which = which % flows.len();
+            let flow = &mut flows[which];
+            // Mostly what comes next and as long as the last.
+            let len = if what < 15 { 200 } else { len };
+            let mut bytes = flow.packet(&pattern(len));
+            if what == 19 {
+                let at = usize::from(change) % bytes.len();
+                bytes[at] ^= 1;
+            }
+            flow.sequence = flow.sequence.wrapping_add(len as u32 + u32::from(what == 18));
+            flow.ident = flow.ident.wrapping_add(1);
+            frames.push(bytes);
+        }
+        let mut burst: Burst = frames.iter().map(|bytes| pool.frame_from(bytes).unwrap()).collect();
+        join(&mut pool, &mut burst);
+        prop_assert!(burst.len() <= frames.len());
+        let (mut sink, mut spare) = (Sink::default(), Burst::new());
+        push(&mut sink, &mut pool, &mut burst, &mut spare);
+        // A flow is told by all that does not change in it: here addresses, tag, and IP version.
+        let of_flow = |bytes: &[u8]| bytes[..22.min(bytes.len())][12..15].to_vec();
+        let mut kinds: Vec<_> = frames.iter().map(|bytes| of_flow(bytes)).collect();
+        kinds.sort();
+        kinds.dedup();
+        let got: Vec<_> = sink.got.into_iter().map(|(bytes, _)| bytes).collect();
+        prop_assert_eq!(got.len(), frames.len());
+        for kind in kinds {
+            let expected: Vec<_> = frames.iter().filter(|bytes| of_flow(bytes) == kind).collect();
+            let got: Vec<_> = got.iter().filter(|bytes| of_flow(bytes) == kind).collect();
+            prop_assert_eq!(expected, got);
+        }
+        prop_assert_eq!((pool.available(), pool.offloaded()), (before, 0));
+    }
 }

@@ -5,7 +5,8 @@
 //! are read straight into the pool, long ones over several chunks, and written from where they lie.
 //!
 //! The stack may leave checksums to us, and hand over TCP in pieces of up to 64 KiB: see [`offload`]. Between two taps
-//! of one engine neither has to be done at all, which is what makes a system call a frame bearable.
+//! of one engine neither has to be done at all, which is what makes a system call a frame bearable. What comes from
+//! elsewhere is joined to such pieces where that can be.
 
 mod device;
 
@@ -272,6 +273,7 @@ impl Port for TapPort {
 
     #[inline]
     fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        offload::join(pool, burst);
         let (mut frames, mut bytes) = (0, 0);
         for frame in burst.drain(..) {
             match self.write(pool, &frame) {
