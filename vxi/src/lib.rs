@@ -1,1 +1,3 @@
 //! Virtual infrastructures: the language, the graph model with capacities over time, embedding, leases and plans.
+
+pub mod model;
