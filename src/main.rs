@@ -1,7 +1,7 @@
 //! The `pointsman` command: picks the subcommand, runs it, and says in one line what went wrong.
 //!
 //! Each subcommand has a file of its own and no logic: that is in the libraries. Exit status: 0, 1 when something is
-//! wrong with what was asked for, 2 when it was asked for in a way that is not understood.
+//! wrong with what was asked for, 2 when it was asked for in a way that is not understood. `vxi` adds its own.
 
 mod bench;
 mod check;
@@ -13,12 +13,14 @@ mod man;
 mod output;
 mod run;
 mod show;
+mod vxi;
 mod xen;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use pointsman_dataplane::config::ConfigErrors;
+use pointsman_vxi::Diagnostics;
 use tracing_subscriber::EnvFilter;
 
 /// A userspace forwarding engine for hosts that carry virtual routers.
@@ -38,6 +40,7 @@ enum Command {
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
+    Vxi(vxi::Vxi),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -53,16 +56,19 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Vxi(vxi) => return status(vxi.run()),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", explain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    status(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit status, which is 1 with an explanation where there is none.
+fn status(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("{}", explain(&error));
+        ExitCode::FAILURE
+    })
 }
 
 /// What happens goes to standard error; `RUST_LOG` chooses how much of it.
@@ -71,10 +77,9 @@ fn log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
 
-/// One line with all causes; or the mistakes of a configuration, which say themselves where they are.
+/// One line with all causes; or the mistakes of a configuration or description, which say themselves where they are.
 fn explain(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<ConfigErrors>() {
-        Some(mistakes) => mistakes.to_string(),
-        None => format!("pointsman: {error:#}"),
-    }
+    let mistakes = error.downcast_ref::<ConfigErrors>().map(ToString::to_string);
+    let mistakes = mistakes.or_else(|| error.downcast_ref::<Diagnostics>().map(ToString::to_string));
+    mistakes.unwrap_or_else(|| format!("pointsman: {error:#}"))
 }

@@ -99,6 +99,7 @@ impl VirtualInfrastructure {
             timeline: self.timeline.clone(),
             origin: self.origin.clone(),
             at: self.at,
+            lease_at: self.lease_at,
         }
     }
 }

@@ -26,8 +26,10 @@ pub struct Resource {
     pub cost: Option<Cost>,
     /// What else the file says of it, in order: keys that this model gives no meaning.
     pub tags: Vec<Tag>,
-    /// Where it was written.
+    /// Where it was written: its name.
     pub at: At,
+    /// Where its start or its total time was written.
+    pub lease_at: At,
 }
 
 impl Resource {

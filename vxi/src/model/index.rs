@@ -1,11 +1,12 @@
 //! Components by name.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::array::Array;
 use super::component::{AccessPoint, Node, Resource, Router, Storage};
 use super::link::Link;
-use super::{Components, Name, VirtualInfrastructure};
+use super::{At, Components, Name, VirtualInfrastructure};
 
 /// A component of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,22 @@ impl<'m> Component<'m> {
             Self::AccessPoint(access_point) => Some(&access_point.resource),
             Self::Link(link) => Some(&link.resource),
             Self::Array(_) => None,
+        }
+    }
+
+    /// Its name.
+    pub fn id(self) -> &'m str {
+        match self {
+            Self::Array(array) => &array.id,
+            other => other.resource().map_or("", |resource| &resource.id),
+        }
+    }
+
+    /// Where it was written.
+    pub fn at(self) -> At {
+        match self {
+            Self::Array(array) => array.at,
+            other => other.resource().map_or(At::NOWHERE, |resource| resource.at),
         }
     }
 
@@ -94,21 +111,26 @@ pub struct Index<'m> {
 impl<'m> Index<'m> {
     /// Of everything in `infrastructure`. Of two that share an id, the first is found.
     pub fn new(infrastructure: &'m VirtualInfrastructure) -> Self {
-        let mut index = Self::default();
-        index.found.reserve(infrastructure.components.vertices() + infrastructure.components.links.len());
-        index.add(&infrastructure.components, None);
-        for array in &infrastructure.arrays {
-            let found = Found { component: Component::Array(array), array: None };
-            index.found.entry(&array.id).or_insert(found);
-            index.add(&array.members, Some(array));
-        }
-        index
+        Self::build(infrastructure, |_, _| ())
     }
 
-    fn add(&mut self, components: &'m Components, array: Option<&'m Array>) {
-        each(components, |id, component| {
-            self.found.entry(id).or_insert(Found { component, array });
-        });
+    /// As [`Self::new`]; `twice` is told of each component whose id another one before it has, and of that one.
+    pub(crate) fn build(
+        infrastructure: &'m VirtualInfrastructure,
+        mut twice: impl FnMut(Component<'m>, Component<'m>),
+    ) -> Self {
+        let mut index = Self::default();
+        index.found.reserve(infrastructure.components.vertices() + infrastructure.components.links.len());
+        let mut add = |id: &'m str, found: Found<'m>| match index.found.entry(id) {
+            Entry::Vacant(vacant) => _ = vacant.insert(found),
+            Entry::Occupied(first) => twice(first.get().component, found.component),
+        };
+        each(&infrastructure.components, |id, component| add(id, Found { component, array: None }));
+        for array in &infrastructure.arrays {
+            add(&array.id, Found { component: Component::Array(array), array: None });
+            each(&array.members, |id, component| add(id, Found { component, array: Some(array) }));
+        }
+        index
     }
 
     /// The component of this name.
@@ -121,13 +143,17 @@ impl<'m> Index<'m> {
         self.found.keys().copied()
     }
 
+    /// The location of a component: its own, else its array's.
+    pub fn location(found: Found<'m>) -> Option<&'m Name> {
+        found.component.location().or_else(|| found.array.and_then(|array| array.location.as_ref()))
+    }
+
     /// The site that a component is anchored at: its own location, else its array's, else the infrastructure's; where
-    /// a location names another component, that one's. None: anywhere. Ends also where anchors have a cycle.
+    /// a location names another component, that one's site. None: anywhere, or the anchors have a cycle.
     pub fn site(&self, infrastructure: &'m VirtualInfrastructure, id: &str) -> Option<&'m str> {
         let mut found = self.get(id)?;
         for _ in 0..=self.found.len() {
-            let of_array = || found.array.and_then(|array| array.location.as_ref());
-            let location = found.component.location().or_else(of_array).or(infrastructure.location.as_ref())?;
+            let Some(location) = Self::location(found) else { return infrastructure.location.as_deref() };
             match self.get(location) {
                 Some(next) => found = next,
                 None => return Some(location),

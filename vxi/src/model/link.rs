@@ -1,6 +1,6 @@
 //! The edges: links between components.
 
-use super::at::Name;
+use super::at::{At, Name};
 use super::capacity::Capacity;
 use super::component::Resource;
 use super::quantity::{BitsPerSecond, Nanos};
@@ -46,13 +46,15 @@ pub struct Endpoint {
     pub component: Name,
     /// The port of a router, from 1 (`tag` `source.port`, `destination.port`).
     pub port: Option<u32>,
+    /// Where the port was written.
+    pub port_at: At,
     /// The interface of a node, by its name there (`tag` `source.interface`, `destination.interface`).
     pub interface: Option<String>,
 }
 
 impl From<&str> for Endpoint {
     fn from(component: &str) -> Self {
-        Self { component: component.into(), port: None, interface: None }
+        Self { component: component.into(), ..Self::default() }
     }
 }
 
@@ -72,6 +74,11 @@ impl Direction {
     /// All, with the words that files use.
     pub const ALL: [(Self, &'static str); 3] =
         [(Self::Forward, "forward"), (Self::Reverse, "reverse"), (Self::Both, "both")];
+
+    /// As files spell it.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(value, _)| *value == self).map_or("", |(_, word)| word)
+    }
 }
 
 /// Whose bandwidth it is where an end of the link is an array (`tag` `per`).
@@ -87,4 +94,9 @@ pub enum Per {
 impl Per {
     /// All, with the words that files use.
     pub const ALL: [(Self, &'static str); 2] = [(Self::Group, "group"), (Self::Element, "element")];
+
+    /// As files spell it.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(value, _)| *value == self).map_or("", |(_, word)| word)
+    }
 }

@@ -55,6 +55,8 @@ pub struct VirtualInfrastructure {
     pub origin: Origin,
     /// Where it was written.
     pub at: At,
+    /// Where its start or its total time was written.
+    pub lease_at: At,
 }
 
 /// Components by kind, each kind in the order of the file.

@@ -1,0 +1,33 @@
+//! `pointsman vxi`: virtual infrastructures, from their description to their place on a substrate.
+//!
+//! One file a subcommand, and no logic: that is in `pointsman-vxi`. A subcommand answers with its exit status, since
+//! some of them tell by it what there is to do.
+
+mod format;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Virtual infrastructures: check, format, convert and draw their descriptions.
+#[derive(Debug, Args)]
+pub struct Vxi {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Validate(validate::Validate),
+    Format(format::Format),
+}
+
+impl Vxi {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        match &self.what {
+            What::Validate(validate) => validate.run(),
+            What::Format(format) => format.run(),
+        }
+    }
+}

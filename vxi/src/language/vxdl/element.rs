@@ -1,0 +1,315 @@
+//! Elements of an XML document, read one by one: what is in them once, several times, or should not be there.
+//!
+//! `roxmltree` gives a tree whose nodes know their bytes; it resolves no entity but XML's own five, because a document
+//! type is refused, and it does not recurse. What is read here is as deep as the language is, so neither do we.
+
+use std::borrow::Cow;
+
+use roxmltree::Node as Element;
+
+use crate::diagnostic::{Mistakes, Positions, nearest, one_line, quoted};
+use crate::language::words::{number_error, parse_bool};
+use crate::model::quantity::parse_scaled;
+use crate::model::time::parse_timestamp;
+use crate::model::{At, Name, NumberError, Timestamp};
+
+const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
+/// Levels of elements that are read; the language has seven.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// A document that is being read.
+pub(crate) struct Reader<'t> {
+    pub(crate) positions: Positions<'t>,
+    pub(crate) mistakes: Mistakes<'t>,
+    /// The namespace that every element must be in.
+    pub(crate) namespace: Option<&'static str>,
+    /// Attributes are part of the dialect, and read by who knows the element.
+    pub(crate) attributes: bool,
+}
+
+/// Text of an element, and the offset that it begins at.
+pub(crate) struct Text<'a> {
+    pub(crate) text: Cow<'a, str>,
+    pub(crate) offset: usize,
+}
+
+const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+impl<'t> Reader<'t> {
+    /// The place of an element.
+    pub(crate) fn at(&mut self, element: Element<'_, '_>) -> At {
+        self.positions.at(element.range().start)
+    }
+
+    /// Notes a mistake at an offset.
+    pub(crate) fn wrong(
+        &mut self,
+        element: Element<'_, '_>,
+        offset: usize,
+        wrong: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let at = self.positions.at(offset);
+        self.mistakes.add(at, thing(element), wrong, remedy);
+    }
+
+    /// The next element among siblings; what should not be between them is a mistake.
+    pub(crate) fn next<'a, 'd>(&mut self, next: &mut Option<Element<'a, 'd>>) -> Option<Element<'a, 'd>> {
+        while let Some(sibling) = *next {
+            *next = sibling.next_sibling();
+            if sibling.is_element() {
+                if sibling.tag_name().namespace() != self.namespace {
+                    self.foreign(sibling);
+                    continue;
+                }
+                if !self.attributes && sibling.attributes().len() > 0 {
+                    self.no_attributes(sibling);
+                }
+                return Some(sibling);
+            }
+            if let Some(text) = sibling.text().filter(|_| sibling.is_text()) {
+                let stray = text.trim_start_matches(SPACE);
+                if !stray.is_empty() {
+                    let parent = sibling.parent_element().map_or("", |parent| parent.tag_name().name());
+                    let offset = sibling.range().start + (text.len() - stray.len());
+                    let wrong = format!("text {} within <{parent}>, which has only elements", quoted(stray.trim_end()));
+                    self.wrong(sibling, offset, wrong, "take it out, or put it into an element");
+                }
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn foreign(&mut self, element: Element<'_, '_>) {
+        let name = element.tag_name().name();
+        let wrong = match element.tag_name().namespace() {
+            Some(other) => format!("<{name}> is of another language: namespace {}", quoted(other)),
+            None => format!("<{name}> is in no namespace"),
+        };
+        let remedy = match self.namespace {
+            Some(namespace) => format!("take it out, or declare xmlns=\"{namespace}\" on the root alone"),
+            None => "take it out: this dialect has no namespace".into(),
+        };
+        self.wrong(element, element.range().start, wrong, remedy);
+    }
+
+    #[cold]
+    fn no_attributes(&mut self, element: Element<'_, '_>) {
+        for attribute in element.attributes() {
+            if attribute.namespace() != Some(SCHEMA_INSTANCE) {
+                let wrong = format!("<{}> has an attribute {}", element.tag_name().name(), quoted(attribute.name()));
+                let remedy = "VXDL 2.0 has no attributes: make it an element within, or a tag with key and value";
+                self.wrong(element, attribute.range().start, wrong, remedy);
+            }
+        }
+    }
+
+    /// An element that does not belong where it is.
+    #[cold]
+    pub(crate) fn unknown(&mut self, element: Element<'_, '_>, known: &[&str]) {
+        let name = element.tag_name().name();
+        let parent = element.parent_element().map_or("document", |parent| parent.tag_name().name());
+        let start = element.range().start;
+        let remedy = match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("did you mean <{meant}>?"),
+            None if known.is_empty() => "take it out: nothing may be within".into(),
+            None => format!("take it out; known here are {}", known.join(", ")),
+        };
+        if deeper_than(element, MAX_DEPTH) {
+            let wrong = format!("elements are nested deeper than {MAX_DEPTH} levels in <{}>", one_line(name));
+            self.wrong(element, start, wrong, remedy);
+        } else {
+            self.wrong(element, start, format!("there is no <{}> in <{parent}>", one_line(name)), remedy);
+        }
+    }
+
+    /// The text of an element that has nothing else, without space around it.
+    pub(crate) fn text<'a>(&mut self, element: Element<'a, 't>) -> Text<'a> {
+        let (whole, offset) = match element.first_child() {
+            None => (Cow::Borrowed(""), element.range().start),
+            Some(only) if only.is_text() && only.next_sibling().is_none() => {
+                (Cow::Borrowed(only.text().unwrap_or("")), only.range().start)
+            }
+            Some(first) => {
+                let mut whole = String::new();
+                for part in element.children() {
+                    if part.is_element() {
+                        self.unknown(part, &[]);
+                    } else if part.is_text() {
+                        whole.push_str(part.text().unwrap_or(""));
+                    }
+                }
+                (Cow::Owned(whole), first.range().start)
+            }
+        };
+        let skipped = whole.len() - whole.trim_start_matches(SPACE).len();
+        let text = match whole {
+            Cow::Borrowed(whole) => Cow::Borrowed(whole.trim_matches(SPACE)),
+            Cow::Owned(whole) => Cow::Owned(whole.trim_matches(SPACE).to_owned()),
+        };
+        if let Some(c) = text.chars().find(|&c| c.is_control() && c != '\n' && c != '\t') {
+            let wrong = format!("<{}> has the control character U+{:04X}", element.tag_name().name(), u32::from(c));
+            self.wrong(element, offset + skipped, wrong, "take it out");
+        }
+        let offset = if text.is_empty() { element.range().start } else { offset + skipped };
+        Text { text, offset }
+    }
+
+    /// As [`Self::text`], which must not be empty.
+    pub(crate) fn filled<'a>(&mut self, element: Element<'a, 't>) -> Option<Text<'a>> {
+        let text = self.text(element);
+        if text.text.is_empty() {
+            let name = element.tag_name().name();
+            self.wrong(element, text.offset, format!("<{name}> is empty"), "give it a value, or take it out");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A name with its place.
+    pub(crate) fn name(&mut self, element: Element<'_, 't>) -> Option<Name> {
+        let text = self.filled(element)?;
+        Some(Name::new(text.text, self.positions.at(text.offset)))
+    }
+
+    /// Puts what was read into a slot that is filled once.
+    pub(crate) fn once<T>(&mut self, slot: &mut Option<T>, element: Element<'_, '_>, value: Option<T>) {
+        if slot.is_some() {
+            self.twice(element);
+        } else {
+            *slot = value;
+        }
+    }
+
+    /// An element that may be there once is there again.
+    #[cold]
+    pub(crate) fn twice(&mut self, element: Element<'_, '_>) {
+        let name = element.tag_name().name();
+        let parent = element.parent_element().map_or("document", |parent| parent.tag_name().name());
+        let wrong = format!("<{parent}> has a second <{name}>");
+        self.wrong(element, element.range().start, wrong, format!("keep one <{name}>"));
+    }
+
+    /// Something that must be there is not.
+    #[cold]
+    pub(crate) fn missing(&mut self, element: Element<'_, '_>, what: &str, remedy: impl Into<String>) {
+        let name = element.tag_name().name();
+        self.wrong(element, element.range().start, format!("<{name}> has no {what}"), remedy);
+    }
+
+    /// Free text.
+    pub(crate) fn set_text(&mut self, slot: &mut Option<String>, element: Element<'_, 't>) {
+        let text = self.filled(element).map(|text| text.text.into_owned());
+        self.once(slot, element, text);
+    }
+
+    /// A name that refers to something.
+    pub(crate) fn set_name(&mut self, slot: &mut Option<Name>, element: Element<'_, 't>) {
+        let name = self.name(element);
+        self.once(slot, element, name);
+    }
+
+    /// A whole number up to `max`.
+    pub(crate) fn integer(&mut self, element: Element<'_, 't>, max: u64) -> Option<u64> {
+        let Text { text, offset } = self.filled(element)?;
+        let name = element.tag_name().name();
+        match parse_scaled(&text, 1) {
+            Ok(n) if n <= max && text.bytes().all(|b| b.is_ascii_digit() || b == b'+' || b == b'-') => Some(n),
+            Ok(_) | Err(NumberError::TooFine | NumberError::TooLarge | NumberError::NotANumber) => {
+                let wrong = format!("<{name}> is {}, which is no whole number up to {max}", quoted(&text));
+                self.wrong(element, offset, wrong, format!("give a whole number from 0 to {max}"));
+                None
+            }
+            Err(error) => {
+                let (wrong, remedy) = number_error(error);
+                self.wrong(element, offset, format!("<{name}> {} {wrong}", quoted(&text)), remedy);
+                None
+            }
+        }
+    }
+
+    /// An xs:boolean.
+    pub(crate) fn set_bool(&mut self, slot: &mut Option<bool>, element: Element<'_, 't>) {
+        let Some(Text { text, offset }) = self.filled(element) else { return };
+        let value = parse_bool(&text);
+        if value.is_none() {
+            let wrong = format!("<{}> is {}", element.tag_name().name(), quoted(&text));
+            self.wrong(element, offset, wrong, "write true or false");
+        }
+        self.once(slot, element, value);
+    }
+
+    /// An xs:dateTime.
+    pub(crate) fn set_timestamp(&mut self, slot: &mut Option<Timestamp>, at: &mut At, element: Element<'_, 't>) {
+        let Some(Text { text, offset }) = self.filled(element) else { return };
+        if at.0.is_none() {
+            *at = self.positions.at(offset);
+        }
+        let value = parse_timestamp(&text);
+        if value.is_none() {
+            let wrong = format!("<{}> {} is no date and time", element.tag_name().name(), quoted(&text));
+            self.wrong(element, offset, wrong, "write it like 2009-10-12T08:00:00Z, between 1678 and 2262");
+        }
+        self.once(slot, element, value);
+    }
+}
+
+/// What messages call the component that an element is in.
+pub(crate) fn thing(element: Element<'_, '_>) -> String {
+    for ancestor in element.ancestors().filter(Element::is_element) {
+        let kind = match ancestor.tag_name().name() {
+            "vNode" => "node",
+            "vStorage" => "storage",
+            "vRouter" => "router",
+            "vAccessPoint" => "access point",
+            "vLink" => "link",
+            "vArray" => "array",
+            "event" if ancestor.parent_element().is_some_and(|parent| parent.has_tag_name_local("timeline")) => "event",
+            "virtualInfrastructure" => "infrastructure",
+            _ => continue,
+        };
+        let own = ancestor.children().take(200).find(|child| child.has_tag_name_local("id"));
+        let id = own.and_then(|id| id.text()).or_else(|| ancestor.attribute("id")).unwrap_or("").trim();
+        return format!("{kind} {}", one_line(id)).trim_end().to_owned();
+    }
+    "document".into()
+}
+
+/// Local names, whatever the namespace: for messages alone.
+trait Local {
+    fn has_tag_name_local(&self, name: &str) -> bool;
+}
+
+impl Local for Element<'_, '_> {
+    fn has_tag_name_local(&self, name: &str) -> bool {
+        self.is_element() && self.tag_name().name() == name
+    }
+}
+
+/// Whether elements are nested deeper below this one, going down first children and on to siblings.
+fn deeper_than(top: Element<'_, '_>, levels: usize) -> bool {
+    let (mut at, mut depth) = (top, 0);
+    loop {
+        if let Some(child) = at.first_element_child() {
+            (at, depth) = (child, depth + 1);
+            if depth > levels {
+                return true;
+            }
+            continue;
+        }
+        loop {
+            if depth == 0 {
+                return false;
+            }
+            if let Some(sibling) = at.next_sibling_element() {
+                at = sibling;
+                break;
+            }
+            match at.parent_element() {
+                Some(parent) => (at, depth) = (parent, depth - 1),
+                None => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! VXDL 2.0: a `description` in the namespace of the VXDL Forum, as its schema of 2010-2011 has it.
+//!
+//! The schema lets elements come in any order and more often than makes sense; what may be there once is checked here.
+//! Two things go beyond it: a capacity may be there several times with different events, one value for each period,
+//! and ports, direction, cost and provisioning ride in `tag`, the schema's only place for what it does not know.
+
+mod capacity;
+mod component;
+pub(crate) mod document;
+pub(crate) mod element;
+mod infrastructure;
+mod tags;
+mod write;
+
+use std::path::Path;
+
+use roxmltree::{Document, Node as Element};
+
+use crate::diagnostic::{Mistakes, Positions};
+use crate::model::VirtualInfrastructure;
+use element::Reader;
+pub use write::write;
+
+/// The namespace of VXDL 2.0.
+pub const NAMESPACE: &str = "http://www.vxdlforum.org/vxdl";
+
+/// Reads a document whose root is `description`; `checked` is what the checks of the language add.
+pub(crate) fn read<'t>(
+    document: &Document<'t>,
+    text: &'t str,
+    file: &'t Path,
+) -> (VirtualInfrastructure, Mistakes<'t>) {
+    let mut reader = Reader {
+        positions: Positions::new(text),
+        mistakes: Mistakes::new(text, file),
+        namespace: Some(NAMESPACE),
+        attributes: false,
+    };
+    let infrastructure = reader.description(document.root_element());
+    (VirtualInfrastructure { origin: file.into(), ..infrastructure }, reader.mistakes)
+}
+
+impl<'t> Reader<'t> {
+    fn description(&mut self, root: Element<'_, 't>) -> VirtualInfrastructure {
+        let mut siblings = Some(root);
+        if self.next(&mut siblings).is_none() {
+            // It is of another namespace, which was told; so are all of its elements.
+            return VirtualInfrastructure::default();
+        }
+        if root.tag_name().name() != "description" {
+            self.unknown(root, &["description"]);
+            return VirtualInfrastructure::default();
+        }
+        let mut infrastructure = None;
+        let mut next = root.first_child();
+        while let Some(child) = self.next(&mut next) {
+            match child.tag_name().name() {
+                "virtualInfrastructure" if infrastructure.is_some() => self.twice(child),
+                "virtualInfrastructure" => infrastructure = Some(self.infrastructure(child)),
+                _ => self.unknown(child, &["virtualInfrastructure"]),
+            }
+        }
+        infrastructure.unwrap_or_else(|| {
+            self.missing(root, "infrastructure", "add a <virtualInfrastructure>");
+            VirtualInfrastructure::default()
+        })
+    }
+}
