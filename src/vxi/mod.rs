@@ -3,7 +3,9 @@
 //! One file a subcommand, and no logic: that is in `pointsman-vxi`. A subcommand answers with its exit status, since
 //! some of them tell by it what there is to do.
 
+mod convert;
 mod format;
+mod graph;
 mod validate;
 
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ pub struct Vxi {
 enum What {
     Validate(validate::Validate),
     Format(format::Format),
+    Convert(convert::Convert),
+    Graph(graph::Graph),
 }
 
 impl Vxi {
@@ -28,6 +32,8 @@ impl Vxi {
         match &self.what {
             What::Validate(validate) => validate.run(),
             What::Format(format) => format.run(),
+            What::Convert(convert) => convert.run(),
+            What::Graph(graph) => graph.run(),
         }
     }
 }

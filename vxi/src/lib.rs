@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod diagnostic;
+pub mod draw;
 pub mod language;
 pub mod model;
 

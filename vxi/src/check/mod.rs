@@ -21,6 +21,9 @@ use crate::model::{
 /// Names that are compared with one that does not resolve, to say which was meant.
 const CANDIDATES: usize = 2_000;
 
+/// What the short syntax calls the periods that have no value of their own, so no event can be called so.
+pub(crate) const OTHERWISE: &str = "otherwise";
+
 /// Checks an infrastructure, such as one that a program made.
 ///
 /// # Errors

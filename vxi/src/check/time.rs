@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Check, named};
+use super::{Check, OTHERWISE, named};
 use crate::model::{Component, Nanos, Timestamp};
 
 impl<'m> Check<'_, 'm, '_> {
@@ -17,6 +17,10 @@ impl<'m> Check<'_, 'm, '_> {
             if !seen.insert(event.id.as_str()) {
                 let wrong = "an event before it has the same id";
                 self.mistakes.add(event.at, &thing, wrong, "give each event an id of its own");
+            }
+            if event.id == OTHERWISE {
+                let wrong = "the short syntax keeps this word for the periods that have no value of their own";
+                self.mistakes.add(event.at, &thing, wrong, "give the event another name");
             }
             if event.id.chars().any(char::is_control) || event.id.is_empty() {
                 self.mistakes.add(event.at, &thing, "its id is empty or has control characters", "give it a plain one");

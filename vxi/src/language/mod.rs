@@ -3,6 +3,8 @@
 //! All are read into the same model and checked by the same checks. Which one a file is in is told by its content,
 //! because nobody names files as he should. Reading never panics, whatever the text: `tests/fuzz` holds it to that.
 
+pub mod brief;
+mod order;
 mod units;
 pub mod vxdl;
 mod words;
@@ -12,8 +14,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::check;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Mistakes};
 use crate::model::VirtualInfrastructure;
+use vxdl::element::Dialect;
 
 /// The largest file that is read.
 pub const MAX_FILE: u64 = 1 << 30;
@@ -23,12 +26,41 @@ pub const MAX_FILE: u64 = 1 << 30;
 pub enum Syntax {
     /// VXDL 2.0.
     Vxdl,
+    /// The dialect of the Aurora cloud manager, which is read and not written.
+    Aurora,
+    /// The short one.
+    Toml,
 }
 
 impl Syntax {
-    /// The syntax that a text is in.
-    pub fn of(_text: &str) -> Self {
-        Self::Vxdl
+    /// As the command calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vxdl => "vxdl",
+            Self::Aurora => "aurora",
+            Self::Toml => "toml",
+        }
+    }
+
+    /// The syntax that a text is in: XML begins with `<`, and Aurora's dialect has a root that VXDL 2.0 has not.
+    pub fn of(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii_start();
+        if !text.starts_with('<') {
+            return Self::Toml;
+        }
+        match vxdl::document::root_name(text) {
+            Some("virtualInfrastructure") => Self::Aurora,
+            _ => Self::Vxdl,
+        }
+    }
+
+    /// Writes an infrastructure in its canonical form; none: this syntax is only read.
+    pub fn write(self, infrastructure: &VirtualInfrastructure) -> Option<String> {
+        match self {
+            Self::Vxdl => Some(vxdl::write(infrastructure)),
+            Self::Toml => Some(brief::write(infrastructure)),
+            Self::Aurora => None,
+        }
     }
 }
 
@@ -61,15 +93,17 @@ impl Source {
     /// # Errors
     /// The syntax is one that is only read.
     pub fn canonical(&self) -> Result<String, Diagnostics> {
-        match self.syntax {
-            Syntax::Vxdl => Ok(vxdl::write(&self.infrastructure)),
-        }
+        self.syntax.write(&self.infrastructure).ok_or_else(|| {
+            let wrong = "is in Aurora's dialect, which is only read";
+            Diagnostics::unreadable(&self.file, wrong, "convert it: pointsman vxi convert --to vxdl or toml")
+        })
     }
 
     /// How many comments it has, which no canonical form keeps.
     pub fn comments(&self) -> usize {
         match self.syntax {
-            Syntax::Vxdl => vxdl::document::comments(&self.text),
+            Syntax::Vxdl | Syntax::Aurora => vxdl::document::comments(&self.text),
+            Syntax::Toml => brief::comments(&self.text),
         }
     }
 }
@@ -102,8 +136,19 @@ fn text_of(file: &Path) -> Result<String, Diagnostics> {
 /// # Errors
 /// Every mistake that is in it.
 pub fn parse(text: &str, file: &Path) -> Result<VirtualInfrastructure, Diagnostics> {
+    let dialect = match Syntax::of(text) {
+        Syntax::Toml => return checked(brief::read(text, file)),
+        Syntax::Vxdl => Dialect::Forum,
+        Syntax::Aurora => Dialect::Aurora,
+    };
     let document = vxdl::document::parse(text, file)?;
-    let (infrastructure, mut mistakes) = vxdl::read(&document, text, file);
+    checked(vxdl::read(&document, text, file, dialect))
+}
+
+fn checked(
+    (mut infrastructure, mut mistakes): (VirtualInfrastructure, Mistakes<'_>),
+) -> Result<VirtualInfrastructure, Diagnostics> {
+    order::put_in_order(&mut infrastructure);
     check::check_into(&infrastructure, &mut mistakes);
     match mistakes.finish() {
         None => Ok(infrastructure),

@@ -43,6 +43,22 @@ pub(crate) fn unit_scale<Q: Quantity>(unit: Option<&str>) -> Result<u64, UnitErr
     Err(UnitError { wrong, remedy })
 }
 
+/// As [`unit_scale`] in Aurora's dialect, which counts in steps of 1,024 from the megabit and from the byte on.
+///
+/// A thousand and twenty-fourth of a megabit is no whole number of bit/s, so Kbps and bps are what they are elsewhere.
+pub(crate) fn aurora_scale<Q: Quantity>(unit: Option<&str>) -> Result<u64, UnitError> {
+    let scale = unit_scale::<Q>(unit)?;
+    Ok(match unit {
+        Some("KB") => 1 << 10,
+        Some("MB") => 1 << 20,
+        Some("GB") => 1 << 30,
+        Some("TB") => 1 << 40,
+        Some("Gbps") => 1_024 * 1_000_000,
+        Some("Tbps") => 1_024 * 1_024 * 1_000_000,
+        _ => scale,
+    })
+}
+
 /// The other quantity that a unit belongs to.
 fn kind_of(unit: &str) -> Option<&'static str> {
     fn of<Q: Quantity>(unit: &str) -> Option<&'static str> {
@@ -73,6 +89,9 @@ mod tests {
         }
         let (_, remedy) = unit_scale::<Nanos>(Some("parsec")).map_err(error).expect_err("no unit of time");
         assert_eq!(remedy, "give one of ns, us, ms, s");
+        assert_eq!(aurora_scale::<BitsPerSecond>(Some("Gbps")).ok(), Some(1_024_000_000));
+        assert_eq!(aurora_scale::<Bytes>(Some("MB")).ok(), Some(1 << 20));
+        assert_eq!(aurora_scale::<BitsPerSecond>(Some("Mbps")).ok(), Some(1_000_000));
         assert!(unit_scale::<Count>(Some("cores")).is_err() && unit_scale::<Nanos>(None).is_err());
     }
 }

@@ -3,6 +3,9 @@
 use crate::model::quantity::parse_scaled;
 use crate::model::{Cost, Nanos, NumberError};
 
+/// Space around a text, which is no part of it in any syntax: XML's.
+pub(crate) const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 const SECOND: u64 = 1_000_000_000;
 
 /// Why a text is not an xs:duration that has a length.

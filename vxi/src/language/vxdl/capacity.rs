@@ -2,9 +2,9 @@
 
 use roxmltree::Node as Element;
 
-use super::element::{Reader, Text};
+use super::element::{Dialect, Reader, Text};
 use crate::diagnostic::{one_line, quoted};
-use crate::language::units::{UnitError, unit_scale};
+use crate::language::units::{UnitError, aurora_scale, unit_scale};
 use crate::language::words::number_error;
 use crate::model::quantity::parse_scaled;
 use crate::model::{Amount, At, Capacity, Quantity, Step};
@@ -130,7 +130,11 @@ impl<'t> Reader<'t> {
     /// How many base units one of the capacity's unit is.
     fn scale_of<Q: Quantity>(&mut self, element: Element<'_, 't>, unit: Option<Text<'_>>) -> Option<u64> {
         let (offset, given) = unit.as_ref().map_or((element.range().start, None), |u| (u.offset, Some(&*u.text)));
-        match unit_scale::<Q>(given) {
+        let scale = match self.dialect {
+            Dialect::Forum => unit_scale::<Q>(given),
+            Dialect::Aurora => aurora_scale::<Q>(given),
+        };
+        match scale {
             Ok(scale) => Some(scale),
             Err(UnitError { wrong, remedy }) => {
                 self.wrong(element, offset, format!("<{}> {wrong}", element.tag_name().name()), remedy);

@@ -2,7 +2,7 @@
 
 use roxmltree::Node as Element;
 
-use super::element::Reader;
+use super::element::{Dialect, Reader};
 use super::tags::TagOwner;
 use crate::model::{
     AccessPoint, Capacity, ControlPlane, Cpu, Direction, Endpoint, Link, LoadBalancer, Masquerade, Name, Nat, Node,
@@ -25,7 +25,7 @@ impl<'t> Reader<'t> {
     fn common(&mut self, child: Element<'_, 't>, common: &mut Common, owner: &mut TagOwner<'_>, own: &[&str]) {
         let resource = &mut common.resource;
         match child.tag_name().name() {
-            "id" => self.set_name(&mut common.id, child),
+            "id" if self.dialect == Dialect::Forum => self.set_name(&mut common.id, child),
             "location" => self.set_name(&mut resource.location, child),
             "startDate" => self.set_timestamp(&mut resource.start, &mut resource.lease_at, child),
             "totalTime" => self.set_duration(&mut resource.total, &mut resource.lease_at, child),
@@ -41,8 +41,12 @@ impl<'t> Reader<'t> {
 
     fn resource(&mut self, element: Element<'_, 't>, common: Common) -> Resource {
         let Common { id, exclusive, resource } = common;
-        let id = id.unwrap_or_else(|| {
-            self.missing(element, "id", "add an <id> of its own");
+        let id = id.or_else(|| self.attribute_id(element)).unwrap_or_else(|| {
+            let remedy = match self.dialect {
+                Dialect::Forum => "add an <id> of its own",
+                Dialect::Aurora => "add an attribute id=\"...\" of its own",
+            };
+            self.missing(element, "id", remedy);
             Name::new("", self.at(element))
         });
         Resource { id: id.text, at: id.at, exclusive: exclusive.unwrap_or(false), ..resource }
@@ -53,6 +57,10 @@ impl<'t> Reader<'t> {
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
             match child.tag_name().name() {
+                "interface" if self.dialect == Dialect::Aurora => {
+                    let tag = self.interface(child);
+                    common.resource.tags.extend(tag);
+                }
                 "device" => made.devices.extend(self.filled(child).map(|text| text.text.into_owned())),
                 "image" => self.set_text(&mut made.image, child),
                 "region" => self.set_text(&mut made.region, child),
@@ -111,8 +119,11 @@ impl<'t> Reader<'t> {
                 "region" => self.set_text(&mut made.region, child),
                 "memory" => self.capacity(child, &mut made.memory),
                 "controlPlane" => {
-                    let read = Some(self.control_plane(child));
-                    self.once(&mut made.control, child, read);
+                    let read = match self.dialect {
+                        Dialect::Forum => self.control_plane(child),
+                        Dialect::Aurora => self.aurora_control_plane(child, &mut common.resource.tags),
+                    };
+                    self.once(&mut made.control, child, Some(read));
                 }
                 _ => {
                     let own = ["region", "memory", "controlPlane"];
@@ -262,6 +273,14 @@ impl<'t> Reader<'t> {
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
             match child.tag_name().name() {
+                "source" if self.dialect == Dialect::Aurora => {
+                    let end = self.aurora_end(child, &mut made.source.interface);
+                    self.once(&mut source, child, end);
+                }
+                "destination" if self.dialect == Dialect::Aurora => {
+                    let end = self.aurora_end(child, &mut made.destination.interface);
+                    self.once(&mut destination, child, end);
+                }
                 "source" => self.set_name(&mut source, child),
                 "destination" => self.set_name(&mut destination, child),
                 "bandwidth" => {

@@ -71,3 +71,38 @@ fn one(text: &str) -> String {
 pub(crate) fn comments(text: &str) -> usize {
     Document::parse(text).map_or(0, |document| document.descendants().filter(|node| node.is_comment()).count())
 }
+
+/// The local name of the root, as far as it can be told without reading the document.
+pub(crate) fn root_name(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        rest = &rest[rest.find('<')? + 1..];
+        if let Some(comment) = rest.strip_prefix("!--") {
+            rest = comment.split_once("-->")?.1;
+        } else if let Some(instruction) = rest.strip_prefix('?') {
+            rest = instruction.split_once("?>")?.1;
+        } else if !rest.starts_with('!') {
+            let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').unwrap_or(rest.len());
+            return rest[..end].rsplit(':').next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_behind_what_may_come_before() {
+        for (text, name) in [
+            ("<a/>", Some("a")),
+            ("<?xml version='1.0'?><!-- <b> -->\n<v:description x='1'>", Some("description")),
+            ("<!DOCTYPE a><a>", Some("a")),
+            ("<!-- <b>", None),
+            ("<a", Some("a")),
+            ("", None),
+        ] {
+            assert_eq!(root_name(text), name, "{text}");
+        }
+    }
+}

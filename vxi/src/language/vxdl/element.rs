@@ -7,8 +7,9 @@ use std::borrow::Cow;
 
 use roxmltree::Node as Element;
 
+use super::NAMESPACE;
 use crate::diagnostic::{Mistakes, Positions, nearest, one_line, quoted};
-use crate::language::words::{number_error, parse_bool};
+use crate::language::words::{SPACE, number_error, parse_bool};
 use crate::model::quantity::parse_scaled;
 use crate::model::time::parse_timestamp;
 use crate::model::{At, Name, NumberError, Timestamp};
@@ -17,23 +18,49 @@ const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// Levels of elements that are read; the language has seven.
 pub(crate) const MAX_DEPTH: usize = 32;
 
+/// A dialect of VXDL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Version 2.0 of the VXDL Forum: a namespace, and no attributes.
+    Forum,
+    /// Aurora's: no namespace, and ids as attributes.
+    Aurora,
+}
+
+impl Dialect {
+    const fn namespace(self) -> Option<&'static str> {
+        match self {
+            Self::Forum => Some(NAMESPACE),
+            Self::Aurora => None,
+        }
+    }
+
+    /// Attributes that an element may have.
+    fn attributes(self, element: &str) -> &'static [&'static str] {
+        match (self, element) {
+            (Self::Forum, _) => &[],
+            (Self::Aurora, "virtualInfrastructure") => &["id", "owner"],
+            (Self::Aurora, "vNode" | "vLink" | "vRouter" | "vStorage" | "vAccessPoint" | "controllerList") => &["id"],
+            (Self::Aurora, "controlPlane") => &["type", "routingProtocol"],
+            (Self::Aurora, "controller") => &["type"],
+            (Self::Aurora, _) => &[],
+        }
+    }
+}
+
 /// A document that is being read.
 pub(crate) struct Reader<'t> {
     pub(crate) positions: Positions<'t>,
     pub(crate) mistakes: Mistakes<'t>,
-    /// The namespace that every element must be in.
-    pub(crate) namespace: Option<&'static str>,
-    /// Attributes are part of the dialect, and read by who knows the element.
-    pub(crate) attributes: bool,
+    pub(crate) dialect: Dialect,
 }
 
 /// Text of an element, and the offset that it begins at.
+#[derive(Clone)]
 pub(crate) struct Text<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) offset: usize,
 }
-
-const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 impl<'t> Reader<'t> {
     /// The place of an element.
@@ -58,12 +85,12 @@ impl<'t> Reader<'t> {
         while let Some(sibling) = *next {
             *next = sibling.next_sibling();
             if sibling.is_element() {
-                if sibling.tag_name().namespace() != self.namespace {
+                if sibling.tag_name().namespace() != self.dialect.namespace() {
                     self.foreign(sibling);
                     continue;
                 }
-                if !self.attributes && sibling.attributes().len() > 0 {
-                    self.no_attributes(sibling);
+                if sibling.attributes().len() > 0 {
+                    self.attributes(sibling);
                 }
                 return Some(sibling);
             }
@@ -87,19 +114,27 @@ impl<'t> Reader<'t> {
             Some(other) => format!("<{name}> is of another language: namespace {}", quoted(other)),
             None => format!("<{name}> is in no namespace"),
         };
-        let remedy = match self.namespace {
+        let remedy = match self.dialect.namespace() {
             Some(namespace) => format!("take it out, or declare xmlns=\"{namespace}\" on the root alone"),
             None => "take it out: this dialect has no namespace".into(),
         };
         self.wrong(element, element.range().start, wrong, remedy);
     }
 
-    #[cold]
-    fn no_attributes(&mut self, element: Element<'_, '_>) {
+    /// Tells of attributes that the element cannot have.
+    fn attributes(&mut self, element: Element<'_, '_>) {
+        let name = element.tag_name().name();
+        let known = self.dialect.attributes(name);
         for attribute in element.attributes() {
-            if attribute.namespace() != Some(SCHEMA_INSTANCE) {
-                let wrong = format!("<{}> has an attribute {}", element.tag_name().name(), quoted(attribute.name()));
-                let remedy = "VXDL 2.0 has no attributes: make it an element within, or a tag with key and value";
+            let of_schema = attribute.namespace() == Some(SCHEMA_INSTANCE);
+            if !of_schema && (attribute.namespace().is_some() || !known.contains(&attribute.name())) {
+                let wrong = format!("<{name}> has an attribute {}", quoted(attribute.name()));
+                let remedy = match self.dialect {
+                    Dialect::Forum => {
+                        "VXDL 2.0 has no attributes: make it an element within, or a tag with key and value"
+                    }
+                    Dialect::Aurora => "take it out: Aurora's dialect does not have it",
+                };
                 self.wrong(element, attribute.range().start, wrong, remedy);
             }
         }

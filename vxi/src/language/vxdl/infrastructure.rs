@@ -2,7 +2,7 @@
 
 use roxmltree::Node as Element;
 
-use super::element::{Reader, Text};
+use super::element::{Dialect, Reader, Text};
 use crate::diagnostic::quoted;
 use crate::language::words::{DurationError, number_error, parse_duration};
 use crate::model::quantity::parse_scaled;
@@ -17,7 +17,9 @@ impl<'t> Reader<'t> {
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
             match child.tag_name().name() {
-                "id" => self.set_text(&mut id, child),
+                "id" if self.dialect == Dialect::Forum => self.set_text(&mut id, child),
+                // What is in it was read before, since routers refer to it.
+                "controllerList" if self.dialect == Dialect::Aurora => {}
                 "location" => self.set_name(&mut made.location, child),
                 "startDate" => self.set_timestamp(&mut made.start, &mut made.lease_at, child),
                 "totalTime" => self.set_duration(&mut made.total, &mut made.lease_at, child),
@@ -39,6 +41,7 @@ impl<'t> Reader<'t> {
                 }
             }
         }
+        let id = id.or_else(|| self.attribute_id(element).map(|id| id.text));
         made.id = id.unwrap_or_else(|| {
             self.missing(element, "id", "add an <id> of its own");
             String::new()

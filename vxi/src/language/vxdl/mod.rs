@@ -4,6 +4,7 @@
 //! Two things go beyond it: a capacity may be there several times with different events, one value for each period,
 //! and ports, direction, cost and provisioning ride in `tag`, the schema's only place for what it does not know.
 
+mod aurora;
 mod capacity;
 mod component;
 pub(crate) mod document;
@@ -18,25 +19,26 @@ use roxmltree::{Document, Node as Element};
 
 use crate::diagnostic::{Mistakes, Positions};
 use crate::model::VirtualInfrastructure;
-use element::Reader;
+use element::{Dialect, Reader};
+pub(crate) use tags::known_tag;
 pub use write::write;
 
 /// The namespace of VXDL 2.0.
 pub const NAMESPACE: &str = "http://www.vxdlforum.org/vxdl";
 
-/// Reads a document whose root is `description`; `checked` is what the checks of the language add.
+/// Reads a document in one of the dialects.
 pub(crate) fn read<'t>(
     document: &Document<'t>,
     text: &'t str,
     file: &'t Path,
+    dialect: Dialect,
 ) -> (VirtualInfrastructure, Mistakes<'t>) {
-    let mut reader = Reader {
-        positions: Positions::new(text),
-        mistakes: Mistakes::new(text, file),
-        namespace: Some(NAMESPACE),
-        attributes: false,
+    let mut reader = Reader { positions: Positions::new(text), mistakes: Mistakes::new(text, file), dialect };
+    let root = document.root_element();
+    let infrastructure = match dialect {
+        Dialect::Forum => reader.description(root),
+        Dialect::Aurora => reader.aurora(root),
     };
-    let infrastructure = reader.description(document.root_element());
     (VirtualInfrastructure { origin: file.into(), ..infrastructure }, reader.mistakes)
 }
 

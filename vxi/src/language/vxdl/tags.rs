@@ -33,6 +33,11 @@ const KEYS: [(&str, &str); 11] = [
     ("destination.interface", "link"),
 ];
 
+/// Whether a tag with this key is more than a tag.
+pub(crate) fn known_tag(key: &str) -> bool {
+    KEYS.iter().any(|(known, _)| *known == key)
+}
+
 impl<'t> Reader<'t> {
     pub(super) fn tag(&mut self, element: Element<'_, 't>, resource: &mut Resource, owner: &mut TagOwner<'_>) {
         let (mut key, mut value) = (None, None);
