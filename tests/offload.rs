@@ -168,7 +168,10 @@ fn a_network_gets_segments_with_right_checksums() {
         }
         dump.wait_until("full", || dump.said().contains("packets captured"));
         let said = dump.said();
-        assert!(said.matches("(correct)").count() > 300 && !said.contains("incorrect"), "{said}");
+        // Behind the VLAN is a tap, whose engine has joined the segments again: only those whose sums it found right.
+        if vlan.is_none() {
+            assert!(said.matches("(correct)").count() > 300 && !said.contains("incorrect"), "{said}");
+        }
         // And the other way, which brings frames as they are.
         let rate = net.iperf(&net.lan, (&net.a, "10.1.0.1"), "-n 20M");
         assert!(rate > 50e6, "{rate} b/s");
