@@ -54,10 +54,10 @@ pub(crate) fn check_into<'m>(infrastructure: &'m VirtualInfrastructure, mistakes
     check.whole();
     check.timeline();
     check.anchors();
-    check.components(&infrastructure.components, None);
+    check.components(&infrastructure.components, 1);
     for array in &infrastructure.arrays {
         check.array(array);
-        check.components(&array.members, Some(array));
+        check.components(&array.members, array.cardinality);
     }
     check.ports();
 }
@@ -106,11 +106,11 @@ impl<'m> Check<'_, 'm, '_> {
         }
     }
 
-    fn components(&mut self, components: &'m Components, array: Option<&'m Array>) {
-        let n = array.map_or(1, |array| array.cardinality);
+    /// `n`: how many there are of each.
+    fn components(&mut self, components: &'m Components, n: u32) {
         each(components, |id, component| {
             let Some(resource) = component.resource() else { return };
-            self.resource(component, id, resource.at, array);
+            self.resource(component, id, resource.at);
             match component {
                 Component::Node(node) => {
                     let cpu = &node.cpu;
@@ -136,7 +136,7 @@ impl<'m> Check<'_, 'm, '_> {
         });
     }
 
-    fn resource(&mut self, component: Component<'m>, id: &'m str, at: At, array: Option<&'m Array>) {
+    fn resource(&mut self, component: Component<'m>, id: &'m str, at: At) {
         let Some(resource) = component.resource() else { return };
         if id.is_empty() || id.bytes().any(|b| !(0x21..0x7f).contains(&b)) {
             self.id(&named(component.kind(), id), id, at);
@@ -156,7 +156,6 @@ impl<'m> Check<'_, 'm, '_> {
                 self.mistakes.add(at, named(component.kind(), id), wrong, "give it a key, or take it out");
             }
         }
-        let _ = array;
         self.lease(component);
     }
 
@@ -214,8 +213,11 @@ impl<'m> Check<'_, 'm, '_> {
 
     /// A name that means nothing.
     fn unresolved(&mut self, thing: &str, what: &str, name: &Name, kind: &str) {
-        let candidates = self.index.names().take(CANDIDATES);
-        let remedy = match nearest(name, candidates) {
+        let whole = self.infrastructure;
+        let parts = std::iter::once(&whole.components).chain(whole.arrays.iter().map(|array| &array.members));
+        let ids = parts.flat_map(Components::resources).map(|resource| resource.id.as_str());
+        let ids = whole.arrays.iter().map(|array| array.id.as_str()).chain(ids);
+        let remedy = match nearest(name, ids.take(CANDIDATES)) {
             Some(meant) => format!("did you mean {}?", quoted(meant)),
             None => format!("name a {kind} of this infrastructure, or add it"),
         };
@@ -242,7 +244,8 @@ impl<'m> Check<'_, 'm, '_> {
         }
         if let Some(size) = table.size.filter(|&size| (size as usize) < table.routes.len()) {
             let wrong = format!("its routing table has room for {size} routes, and {} are given", table.routes.len());
-            self.mistakes.add(router.resource.at, thing(), wrong, "raise rtSize, or take routes out");
+            let at = if table.at.0.is_some() { table.at } else { router.resource.at };
+            self.mistakes.add(at, thing(), wrong, "raise rtSize, or take routes out");
         }
     }
 

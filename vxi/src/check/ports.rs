@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Check, named};
 use crate::diagnostic::quoted;
-use crate::model::{Array, BitsPerSecond, Capacity, Component, Components, Endpoint, Link, Port, Ports, Router};
+use crate::model::{BitsPerSecond, Capacity, Component, Components, Endpoint, Link, Port, Ports, Router};
 
 /// What uses a port: by period, and throughout.
 #[derive(Default)]
@@ -27,11 +27,11 @@ impl<'m> Check<'_, 'm, '_> {
     pub(super) fn ports(&mut self) {
         let infrastructure = self.infrastructure;
         let mut uses = HashMap::new();
-        let arrays = infrastructure.arrays.iter().map(|array| (&array.members, Some(array)));
+        let arrays = infrastructure.arrays.iter().map(|array| &array.members);
         let mut routers = Vec::new();
-        for (components, array) in std::iter::once((&infrastructure.components, None)).chain(arrays) {
+        for components in std::iter::once(&infrastructure.components).chain(arrays) {
             routers.extend(&components.routers);
-            self.links_at_ports(components, array, &mut uses);
+            self.links_at_ports(components, &mut uses);
         }
         for router in routers {
             if let Some(ports) = &router.ports {
@@ -40,13 +40,7 @@ impl<'m> Check<'_, 'm, '_> {
         }
     }
 
-    fn links_at_ports(
-        &mut self,
-        components: &'m Components,
-        array: Option<&'m Array>,
-        uses: &mut HashMap<(&'m str, u32), Use<'m>>,
-    ) {
-        let _ = array;
+    fn links_at_ports(&mut self, components: &'m Components, uses: &mut HashMap<(&'m str, u32), Use<'m>>) {
         for link in &components.links {
             for (what, end, other) in
                 [("source", &link.source, &link.destination), ("destination", &link.destination, &link.source)]
@@ -85,6 +79,9 @@ impl<'m> Check<'_, 'm, '_> {
                 self.mistakes.add(end.port_at, thing(), wrong, "give a port that it has, or give it more ports");
             } else if let Ok(nth) = ports.map.binary_search_by_key(&number, |port| port.number)
                 && *ports.map[nth].to != *other.component
+                // What does not resolve is told where it stands.
+                && self.index.get(&other.component).is_some()
+                && self.index.get(&ports.map[nth].to).is_some()
             {
                 let wrong = format!(
                     "it joins port {number} of router {} to {}, which the port map says leads to {}",

@@ -37,13 +37,15 @@ impl<'t> Positions<'t> {
     }
 
     fn forth(&mut self, offset: usize) {
-        let mut between = &self.text[self.offset..offset];
-        while let Some(newline) = between.iter().position(|&b| b == b'\n') {
-            self.line = self.line.saturating_add(1);
-            self.column = 1;
-            between = &between[newline + 1..];
+        let between = &self.text[self.offset..offset];
+        let (mut lines, mut last) = (0, None);
+        for newline in memchr::memchr_iter(b'\n', between) {
+            (lines, last) = (lines + 1, Some(newline));
         }
-        self.column = self.column.saturating_add(characters(between));
+        self.line = self.line.saturating_add(lines);
+        let rest = last.map_or(between, |newline| &between[newline + 1..]);
+        let before = if last.is_some() { 1 } else { self.column };
+        self.column = before.saturating_add(characters(rest));
     }
 
     fn back(&mut self, offset: usize) {

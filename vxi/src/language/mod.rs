@@ -141,7 +141,7 @@ pub fn parse(text: &str, file: &Path) -> Result<VirtualInfrastructure, Diagnosti
         Syntax::Vxdl => Dialect::Forum,
         Syntax::Aurora => Dialect::Aurora,
     };
-    let document = vxdl::document::parse(text, file)?;
+    let document = vxdl::tree::Tree::read(text, file)?;
     checked(vxdl::read(&document, text, file, dialect))
 }
 

@@ -155,6 +155,8 @@ pub struct RoutingTable {
     pub size: Option<u32>,
     /// Routes that are there from the start.
     pub routes: Vec<Route>,
+    /// Where its size was written.
+    pub at: At,
 }
 
 /// A route.

@@ -138,11 +138,6 @@ impl<'m> Index<'m> {
         self.found.get(id).copied()
     }
 
-    /// The names that there are, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &'m str> {
-        self.found.keys().copied()
-    }
-
     /// The location of a component: its own, else its array's.
     pub fn location(found: Found<'m>) -> Option<&'m Name> {
         found.component.location().or_else(|| found.array.and_then(|array| array.location.as_ref()))

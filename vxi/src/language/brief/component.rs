@@ -162,6 +162,7 @@ impl<'t> Reader<'t> {
     }
 
     fn routing_table(&mut self, mut section: Section<'_, 't>) -> RoutingTable {
+        let at = section.value("size").map(|value| self.at(value.span().start)).unwrap_or_default();
         let size = self.integer(&mut section, "size", (0, u64::from(u32::MAX))).map(|n| n as u32);
         let mut routes = Vec::new();
         for (offset, table) in self.tables(&mut section, "routes") {
@@ -179,7 +180,7 @@ impl<'t> Reader<'t> {
             }
         }
         self.finish(&section);
-        RoutingTable { size, routes }
+        RoutingTable { size, routes, at }
     }
 
     pub(super) fn access_point(&mut self, mut section: Section<'_, 't>) -> AccessPoint {

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use roxmltree::Node as Element;
+use super::tree::{Attribute, Element};
 
 use super::element::{Dialect, Reader};
 use crate::diagnostic::{one_line, quoted};
@@ -20,7 +20,7 @@ impl<'t> Reader<'t> {
             return VirtualInfrastructure::default();
         }
         let mut made = self.infrastructure(root);
-        if let Some(owner) = root.attribute("owner").map(str::trim).filter(|owner| !owner.is_empty()) {
+        if let Some(owner) = root.attribute("owner").map(Attribute::value).filter(|owner| !owner.is_empty()) {
             made.owner = made.owner.or_else(|| Some(owner.to_owned()));
         }
         made
@@ -28,9 +28,9 @@ impl<'t> Reader<'t> {
 
     /// The id that a component has as an attribute, in this dialect.
     pub(super) fn attribute_id(&mut self, element: Element<'_, '_>) -> Option<Name> {
-        let id = (self.dialect == Dialect::Aurora).then(|| element.attribute_node("id")).flatten()?;
-        let text = id.value().trim();
-        (!text.is_empty()).then(|| Name::new(text, self.positions.at(id.range_value().start)))
+        let id = (self.dialect == Dialect::Aurora).then(|| element.attribute("id")).flatten()?;
+        let text = id.value();
+        (!text.is_empty()).then(|| Name::new(text, self.positions.at(id.value_start())))
     }
 
     /// `interface` of a node.
@@ -38,7 +38,7 @@ impl<'t> Reader<'t> {
         let (mut alias, mut kind, mut address) = (None, None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "alias" => self.set_text(&mut alias, child),
                 "type" => self.set_text(&mut kind, child),
                 "macaddress" => self.set_text(&mut address, child),
@@ -52,7 +52,7 @@ impl<'t> Reader<'t> {
         }
         if let Some(kind) = kind.as_deref().filter(|kind| !matches!(*kind, "bridge" | "NAT")) {
             let wrong = format!("the interface has the unknown type {}", quoted(kind));
-            self.wrong(element, element.range().start, wrong, "write bridge or NAT");
+            self.wrong(element, element.start(), wrong, "write bridge or NAT");
         }
         let mut value = format!("{} {}", alias?, kind?);
         if let Some(address) = address {
@@ -66,7 +66,7 @@ impl<'t> Reader<'t> {
         let (mut node, mut router) = (None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "vNode" => self.set_name(&mut node, child),
                 "vRouter" => self.set_name(&mut router, child),
                 "interface" => self.set_text(interface, child),
@@ -76,7 +76,7 @@ impl<'t> Reader<'t> {
         match (node, router) {
             (Some(node), Some(_)) => {
                 let remedy = "keep the one that the link ends at";
-                let start = element.range().start;
+                let start = element.start();
                 self.wrong(element, start, "an end is both a <vNode> and a <vRouter>", remedy);
                 Some(node)
             }
@@ -92,16 +92,15 @@ impl<'t> Reader<'t> {
     /// `controlPlane`, whose text names a list of controllers.
     pub(super) fn aurora_control_plane(&mut self, element: Element<'_, 't>, tags: &mut Vec<Tag>) -> ControlPlane {
         let attribute =
-            |name: &str| element.attribute(name).map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned);
+            |name: &str| element.attribute(name).map(Attribute::value).filter(|v| !v.is_empty()).map(str::to_owned);
         if let Some(kind) = attribute("type").filter(|kind| !matches!(kind.as_str(), "static" | "dynamic")) {
             let wrong = format!("the control plane has the unknown type {}", quoted(&kind));
-            self.wrong(element, element.range().start, wrong, "write static or dynamic");
+            self.wrong(element, element.start(), wrong, "write static or dynamic");
         }
         let list = self.text(element);
         if !list.text.is_empty() {
-            let lists =
-                element.document().root_element().children().filter(|child| child.has_tag_name("controllerList"));
-            let found = lists.filter(|known| known.attribute("id").map(str::trim) == Some(&*list.text)).last();
+            let lists = element.root().children().filter(|child| child.name() == "controllerList");
+            let found = lists.filter(|known| known.attribute("id").map(Attribute::value) == Some(&*list.text)).last();
             match found {
                 Some(found) => self.controllers(found, tags),
                 None => {
@@ -116,24 +115,24 @@ impl<'t> Reader<'t> {
     fn controllers(&mut self, list: Element<'_, 't>, tags: &mut Vec<Tag>) {
         let mut next = list.first_child();
         while let Some(controller) = self.next(&mut next) {
-            if controller.tag_name().name() != "controller" {
+            if controller.name() != "controller" {
                 self.unknown(controller, &["controller"]);
                 continue;
             }
             let (mut connection, mut address, mut port) = (None, None, None);
             let mut next = controller.first_child();
             while let Some(child) = self.next(&mut next) {
-                match child.tag_name().name() {
+                match child.name() {
                     "connectionType" => self.set_text(&mut connection, child),
                     "ipAddress" => self.set_text(&mut address, child),
                     "port" => {
-                        let n = self.integer(child, u64::from(u16::MAX)).map(|n| n.to_string());
+                        let n = self.integer(child, (1, u64::from(u16::MAX))).map(|n| n.to_string());
                         self.once(&mut port, child, n);
                     }
                     _ => self.unknown(child, &["connectionType", "ipAddress", "port"]),
                 }
             }
-            let kind = controller.attribute("type").map(str::to_owned);
+            let kind = controller.attribute("type").map(|kind| kind.value().to_owned());
             let parts: Vec<String> = [kind, connection, address, port].into_iter().flatten().collect();
             tags.push(Tag { key: Some("controller".into()), value: Some(parts.join(" ")) });
         }

@@ -1,6 +1,6 @@
 //! `capacity`: a unit, an event, and an amount in one of four shapes.
 
-use roxmltree::Node as Element;
+use super::tree::Element;
 
 use super::element::{Dialect, Reader, Text};
 use crate::diagnostic::{one_line, quoted};
@@ -27,7 +27,7 @@ impl<'t> Reader<'t> {
         let mut broken = false;
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            let read = match child.tag_name().name() {
+            let read = match child.name() {
                 "unit" => {
                     let text = self.filled(child);
                     broken |= text.is_none();
@@ -60,9 +60,9 @@ impl<'t> Reader<'t> {
                 at = self.at(child);
             }
             if shape.is_some() {
-                let wrong = format!("<{}> says more than one amount", element.tag_name().name());
+                let wrong = format!("<{}> says more than one amount", element.name());
                 let remedy = "keep one of <simple>, <interval>, <scale>, or several <set>";
-                self.wrong(child, child.range().start, wrong, remedy);
+                self.wrong(child, child.start(), wrong, remedy);
             } else {
                 shape = read;
             }
@@ -82,7 +82,7 @@ impl<'t> Reader<'t> {
         let (mut min, mut max, mut filled) = (None, None, true);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            let slot = match child.tag_name().name() {
+            let slot = match child.name() {
                 "min" => &mut min,
                 "max" => &mut max,
                 _ => {
@@ -107,7 +107,7 @@ impl<'t> Reader<'t> {
         let (mut min, mut max, mut step) = (None, None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            let slot = match child.tag_name().name() {
+            let slot = match child.name() {
                 "min" => &mut min,
                 "max" => &mut max,
                 "step" => &mut step,
@@ -129,7 +129,7 @@ impl<'t> Reader<'t> {
 
     /// How many base units one of the capacity's unit is.
     fn scale_of<Q: Quantity>(&mut self, element: Element<'_, 't>, unit: Option<Text<'_>>) -> Option<u64> {
-        let (offset, given) = unit.as_ref().map_or((element.range().start, None), |u| (u.offset, Some(&*u.text)));
+        let (offset, given) = unit.as_ref().map_or((element.start(), None), |u| (u.offset, Some(&*u.text)));
         let scale = match self.dialect {
             Dialect::Forum => unit_scale::<Q>(given),
             Dialect::Aurora => aurora_scale::<Q>(given),
@@ -137,7 +137,7 @@ impl<'t> Reader<'t> {
         match scale {
             Ok(scale) => Some(scale),
             Err(UnitError { wrong, remedy }) => {
-                self.wrong(element, offset, format!("<{}> {wrong}", element.tag_name().name()), remedy);
+                self.wrong(element, offset, format!("<{}> {wrong}", element.name()), remedy);
                 None
             }
         }
@@ -171,7 +171,7 @@ impl<'t> Reader<'t> {
             Ok(base) => Some(Q::of(base)),
             Err(error) => {
                 let (wrong, remedy) = number_error(error);
-                let name = one_line(element.tag_name().name());
+                let name = one_line(element.name());
                 self.wrong(element, text.offset, format!("<{name}> {} {wrong}", quoted(&text.text)), remedy);
                 None
             }

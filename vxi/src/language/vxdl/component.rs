@@ -1,6 +1,6 @@
 //! `vNode`, `vStorage`, `vRouter`, `vAccessPoint` and `vLink`.
 
-use roxmltree::Node as Element;
+use super::tree::Element;
 
 use super::element::{Dialect, Reader};
 use super::tags::TagOwner;
@@ -24,7 +24,7 @@ impl<'t> Reader<'t> {
     /// Reads what every component may have, or tells that the element does not belong here.
     fn common(&mut self, child: Element<'_, 't>, common: &mut Common, owner: &mut TagOwner<'_>, own: &[&str]) {
         let resource = &mut common.resource;
-        match child.tag_name().name() {
+        match child.name() {
             "id" if self.dialect == Dialect::Forum => self.set_name(&mut common.id, child),
             "location" => self.set_name(&mut resource.location, child),
             "startDate" => self.set_timestamp(&mut resource.start, &mut resource.lease_at, child),
@@ -56,7 +56,7 @@ impl<'t> Reader<'t> {
         let (mut made, mut common, mut cpu) = (Node::default(), Common::default(), None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "interface" if self.dialect == Dialect::Aurora => {
                     let tag = self.interface(child);
                     common.resource.tags.extend(tag);
@@ -83,7 +83,7 @@ impl<'t> Reader<'t> {
         let mut made = Cpu::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "architecture" => self.set_text(&mut made.architecture, child),
                 "cores" => self.capacity(child, &mut made.cores),
                 "frequency" => self.capacity(child, &mut made.frequency),
@@ -97,7 +97,7 @@ impl<'t> Reader<'t> {
         let (mut made, mut common) = (Storage::default(), Common::default());
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "type" => self.set_text(&mut made.kind, child),
                 "image" => self.set_text(&mut made.image, child),
                 "region" => self.set_text(&mut made.region, child),
@@ -115,7 +115,7 @@ impl<'t> Reader<'t> {
         let (mut made, mut common) = (Router::default(), Common::default());
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "region" => self.set_text(&mut made.region, child),
                 "memory" => self.capacity(child, &mut made.memory),
                 "controlPlane" => {
@@ -144,7 +144,7 @@ impl<'t> Reader<'t> {
         let mut made = ControlPlane::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "layer" => self.set_text(&mut made.layer, child),
                 "type" => self.set_text(&mut made.kind, child),
                 "routingProtocol" => self.set_text(&mut made.protocol, child),
@@ -162,9 +162,10 @@ impl<'t> Reader<'t> {
         let mut made = RoutingTable::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "rtSize" => {
-                    let n = self.integer(child, u64::from(u32::MAX)).map(|n| n as u32);
+                    made.at = self.at(child);
+                    let n = self.integer(child, (0, u64::from(u32::MAX))).map(|n| n as u32);
                     self.once(&mut made.size, child, n);
                 }
                 "route" => {
@@ -181,7 +182,7 @@ impl<'t> Reader<'t> {
         let (mut made, mut source, mut destination) = (Route::default(), None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "source" => self.set_text(&mut source, child),
                 "destination" => self.set_text(&mut destination, child),
                 "vLinkIn" => self.set_name(&mut made.link_in, child),
@@ -201,7 +202,7 @@ impl<'t> Reader<'t> {
         let (mut made, mut common) = (AccessPoint::default(), Common::default());
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "region" => self.set_text(&mut made.region, child),
                 "loadBalancer" => made.load_balancers.push(self.load_balancer(child)),
                 "nat" => made.nats.push(self.nat(child)),
@@ -219,11 +220,11 @@ impl<'t> Reader<'t> {
         let mut made = LoadBalancer::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "inEndpoint" => made.endpoints.extend(self.name(child)),
                 "region" => self.set_text(&mut made.region, child),
                 "addressNumber" => {
-                    let n = self.integer(child, u64::from(u32::MAX)).map(|n| n as u32);
+                    let n = self.integer(child, (0, u64::from(u32::MAX))).map(|n| n as u32);
                     self.once(&mut made.addresses, child, n);
                 }
                 _ => self.unknown(child, &["inEndpoint", "region", "addressNumber"]),
@@ -236,16 +237,16 @@ impl<'t> Reader<'t> {
         let mut made = Nat::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "inEndpoint" => self.set_name(&mut made.endpoint, child),
                 "protocol" => self.set_text(&mut made.protocol, child),
                 "region" => self.set_text(&mut made.region, child),
                 "inPort" => {
-                    let n = self.integer(child, u64::from(u16::MAX)).map(|n| n as u16);
+                    let n = self.integer(child, (1, u64::from(u16::MAX))).map(|n| n as u16);
                     self.once(&mut made.in_port, child, n);
                 }
                 "outPort" => {
-                    let n = self.integer(child, u64::from(u16::MAX)).map(|n| n as u16);
+                    let n = self.integer(child, (1, u64::from(u16::MAX))).map(|n| n as u16);
                     self.once(&mut made.out_port, child, n);
                 }
                 _ => self.unknown(child, &["inEndpoint", "inPort", "protocol", "region", "outPort"]),
@@ -258,7 +259,7 @@ impl<'t> Reader<'t> {
         let mut made = Masquerade::default();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "inEndpoint" => made.endpoints.extend(self.name(child)),
                 "region" => self.set_text(&mut made.region, child),
                 _ => self.unknown(child, &["inEndpoint", "region"]),
@@ -272,7 +273,7 @@ impl<'t> Reader<'t> {
         let (mut source, mut destination, mut bandwidth, mut direction) = (None, None, None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "source" if self.dialect == Dialect::Aurora => {
                     let end = self.aurora_end(child, &mut made.source.interface);
                     self.once(&mut source, child, end);
@@ -317,7 +318,7 @@ impl<'t> Reader<'t> {
         let mut next = element.first_child();
         let mut any = false;
         while let Some(child) = self.next(&mut next) {
-            let way: &mut Capacity<_> = match child.tag_name().name() {
+            let way: &mut Capacity<_> = match child.name() {
                 "forward" => &mut link.forward,
                 "reverse" => &mut link.reverse,
                 _ => {

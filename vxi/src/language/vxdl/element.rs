@@ -1,11 +1,11 @@
 //! Elements of an XML document, read one by one: what is in them once, several times, or should not be there.
 //!
-//! `roxmltree` gives a tree whose nodes know their bytes; it resolves no entity but XML's own five, because a document
-//! type is refused, and it does not recurse. What is read here is as deep as the language is, so neither do we.
+//! No entity is resolved but XML's own five, because a document type is refused, and nothing recurses: what is read
+//! here is as deep as the language is.
 
 use std::borrow::Cow;
 
-use roxmltree::Node as Element;
+use super::tree::{Attribute, Element};
 
 use super::NAMESPACE;
 use crate::diagnostic::{Mistakes, Positions, nearest, one_line, quoted};
@@ -14,7 +14,6 @@ use crate::model::quantity::parse_scaled;
 use crate::model::time::parse_timestamp;
 use crate::model::{At, Name, NumberError, Timestamp};
 
-const SCHEMA_INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// Levels of elements that are read; the language has seven.
 pub(crate) const MAX_DEPTH: usize = 32;
 
@@ -65,7 +64,7 @@ pub(crate) struct Text<'a> {
 impl<'t> Reader<'t> {
     /// The place of an element.
     pub(crate) fn at(&mut self, element: Element<'_, '_>) -> At {
-        self.positions.at(element.range().start)
+        self.positions.at(element.start())
     }
 
     /// Notes a mistake at an offset.
@@ -85,11 +84,11 @@ impl<'t> Reader<'t> {
         while let Some(sibling) = *next {
             *next = sibling.next_sibling();
             if sibling.is_element() {
-                if sibling.tag_name().namespace() != self.dialect.namespace() {
+                if sibling.namespace() != self.dialect.namespace() {
                     self.foreign(sibling);
                     continue;
                 }
-                if sibling.attributes().len() > 0 {
+                if !sibling.attributes().is_empty() {
                     self.attributes(sibling);
                 }
                 return Some(sibling);
@@ -97,8 +96,8 @@ impl<'t> Reader<'t> {
             if let Some(text) = sibling.text().filter(|_| sibling.is_text()) {
                 let stray = text.trim_start_matches(SPACE);
                 if !stray.is_empty() {
-                    let parent = sibling.parent_element().map_or("", |parent| parent.tag_name().name());
-                    let offset = sibling.range().start + (text.len() - stray.len());
+                    let parent = sibling.parent().map_or("", |parent| parent.name());
+                    let offset = sibling.start() + (text.len() - stray.len());
                     let wrong = format!("text {} within <{parent}>, which has only elements", quoted(stray.trim_end()));
                     self.wrong(sibling, offset, wrong, "take it out, or put it into an element");
                 }
@@ -109,8 +108,8 @@ impl<'t> Reader<'t> {
 
     #[cold]
     fn foreign(&mut self, element: Element<'_, '_>) {
-        let name = element.tag_name().name();
-        let wrong = match element.tag_name().namespace() {
+        let name = element.name();
+        let wrong = match element.namespace() {
             Some(other) => format!("<{name}> is of another language: namespace {}", quoted(other)),
             None => format!("<{name}> is in no namespace"),
         };
@@ -118,16 +117,15 @@ impl<'t> Reader<'t> {
             Some(namespace) => format!("take it out, or declare xmlns=\"{namespace}\" on the root alone"),
             None => "take it out: this dialect has no namespace".into(),
         };
-        self.wrong(element, element.range().start, wrong, remedy);
+        self.wrong(element, element.start(), wrong, remedy);
     }
 
     /// Tells of attributes that the element cannot have.
     fn attributes(&mut self, element: Element<'_, '_>) {
-        let name = element.tag_name().name();
+        let name = element.name();
         let known = self.dialect.attributes(name);
         for attribute in element.attributes() {
-            let of_schema = attribute.namespace() == Some(SCHEMA_INSTANCE);
-            if !of_schema && (attribute.namespace().is_some() || !known.contains(&attribute.name())) {
+            if !attribute.of_schema() && (attribute.has_namespace() || !known.contains(&attribute.name())) {
                 let wrong = format!("<{name}> has an attribute {}", quoted(attribute.name()));
                 let remedy = match self.dialect {
                     Dialect::Forum => {
@@ -135,7 +133,7 @@ impl<'t> Reader<'t> {
                     }
                     Dialect::Aurora => "take it out: Aurora's dialect does not have it",
                 };
-                self.wrong(element, attribute.range().start, wrong, remedy);
+                self.wrong(element, attribute.start(), wrong, remedy);
             }
         }
     }
@@ -143,9 +141,9 @@ impl<'t> Reader<'t> {
     /// An element that does not belong where it is.
     #[cold]
     pub(crate) fn unknown(&mut self, element: Element<'_, '_>, known: &[&str]) {
-        let name = element.tag_name().name();
-        let parent = element.parent_element().map_or("document", |parent| parent.tag_name().name());
-        let start = element.range().start;
+        let name = element.name();
+        let parent = element.parent().map_or("document", |parent| parent.name());
+        let start = element.start();
         let remedy = match nearest(name, known.iter().copied()) {
             Some(meant) => format!("did you mean <{meant}>?"),
             None if known.is_empty() => "take it out: nothing may be within".into(),
@@ -162,9 +160,9 @@ impl<'t> Reader<'t> {
     /// The text of an element that has nothing else, without space around it.
     pub(crate) fn text<'a>(&mut self, element: Element<'a, 't>) -> Text<'a> {
         let (whole, offset) = match element.first_child() {
-            None => (Cow::Borrowed(""), element.range().start),
+            None => (Cow::Borrowed(""), element.start()),
             Some(only) if only.is_text() && only.next_sibling().is_none() => {
-                (Cow::Borrowed(only.text().unwrap_or("")), only.range().start)
+                (Cow::Borrowed(only.text().unwrap_or("")), only.start())
             }
             Some(first) => {
                 let mut whole = String::new();
@@ -175,7 +173,7 @@ impl<'t> Reader<'t> {
                         whole.push_str(part.text().unwrap_or(""));
                     }
                 }
-                (Cow::Owned(whole), first.range().start)
+                (Cow::Owned(whole), first.start())
             }
         };
         let skipped = whole.len() - whole.trim_start_matches(SPACE).len();
@@ -184,10 +182,10 @@ impl<'t> Reader<'t> {
             Cow::Owned(whole) => Cow::Owned(whole.trim_matches(SPACE).to_owned()),
         };
         if let Some(c) = text.chars().find(|&c| c.is_control() && c != '\n' && c != '\t') {
-            let wrong = format!("<{}> has the control character U+{:04X}", element.tag_name().name(), u32::from(c));
+            let wrong = format!("<{}> has the control character U+{:04X}", element.name(), u32::from(c));
             self.wrong(element, offset + skipped, wrong, "take it out");
         }
-        let offset = if text.is_empty() { element.range().start } else { offset + skipped };
+        let offset = if text.is_empty() { element.start() } else { offset + skipped };
         Text { text, offset }
     }
 
@@ -195,7 +193,7 @@ impl<'t> Reader<'t> {
     pub(crate) fn filled<'a>(&mut self, element: Element<'a, 't>) -> Option<Text<'a>> {
         let text = self.text(element);
         if text.text.is_empty() {
-            let name = element.tag_name().name();
+            let name = element.name();
             self.wrong(element, text.offset, format!("<{name}> is empty"), "give it a value, or take it out");
             return None;
         }
@@ -220,17 +218,17 @@ impl<'t> Reader<'t> {
     /// An element that may be there once is there again.
     #[cold]
     pub(crate) fn twice(&mut self, element: Element<'_, '_>) {
-        let name = element.tag_name().name();
-        let parent = element.parent_element().map_or("document", |parent| parent.tag_name().name());
+        let name = element.name();
+        let parent = element.parent().map_or("document", |parent| parent.name());
         let wrong = format!("<{parent}> has a second <{name}>");
-        self.wrong(element, element.range().start, wrong, format!("keep one <{name}>"));
+        self.wrong(element, element.start(), wrong, format!("keep one <{name}>"));
     }
 
     /// Something that must be there is not.
     #[cold]
     pub(crate) fn missing(&mut self, element: Element<'_, '_>, what: &str, remedy: impl Into<String>) {
-        let name = element.tag_name().name();
-        self.wrong(element, element.range().start, format!("<{name}> has no {what}"), remedy);
+        let name = element.name();
+        self.wrong(element, element.start(), format!("<{name}> has no {what}"), remedy);
     }
 
     /// Free text.
@@ -245,15 +243,17 @@ impl<'t> Reader<'t> {
         self.once(slot, element, name);
     }
 
-    /// A whole number up to `max`.
-    pub(crate) fn integer(&mut self, element: Element<'_, 't>, max: u64) -> Option<u64> {
+    /// A whole number from `min` to `max`.
+    pub(crate) fn integer(&mut self, element: Element<'_, 't>, (min, max): (u64, u64)) -> Option<u64> {
         let Text { text, offset } = self.filled(element)?;
-        let name = element.tag_name().name();
+        let name = element.name();
         match parse_scaled(&text, 1) {
-            Ok(n) if n <= max && text.bytes().all(|b| b.is_ascii_digit() || b == b'+' || b == b'-') => Some(n),
+            Ok(n) if (min..=max).contains(&n) && text.bytes().all(|b| b.is_ascii_digit() || b == b'+' || b == b'-') => {
+                Some(n)
+            }
             Ok(_) | Err(NumberError::TooFine | NumberError::TooLarge | NumberError::NotANumber) => {
-                let wrong = format!("<{name}> is {}, which is no whole number up to {max}", quoted(&text));
-                self.wrong(element, offset, wrong, format!("give a whole number from 0 to {max}"));
+                let wrong = format!("<{name}> is {}, which is no whole number from {min} to {max}", quoted(&text));
+                self.wrong(element, offset, wrong, format!("give a whole number from {min} to {max}"));
                 None
             }
             Err(error) => {
@@ -269,7 +269,7 @@ impl<'t> Reader<'t> {
         let Some(Text { text, offset }) = self.filled(element) else { return };
         let value = parse_bool(&text);
         if value.is_none() {
-            let wrong = format!("<{}> is {}", element.tag_name().name(), quoted(&text));
+            let wrong = format!("<{}> is {}", element.name(), quoted(&text));
             self.wrong(element, offset, wrong, "write true or false");
         }
         self.once(slot, element, value);
@@ -283,7 +283,7 @@ impl<'t> Reader<'t> {
         }
         let value = parse_timestamp(&text);
         if value.is_none() {
-            let wrong = format!("<{}> {} is no date and time", element.tag_name().name(), quoted(&text));
+            let wrong = format!("<{}> {} is no date and time", element.name(), quoted(&text));
             self.wrong(element, offset, wrong, "write it like 2009-10-12T08:00:00Z, between 1678 and 2262");
         }
         self.once(slot, element, value);
@@ -292,20 +292,25 @@ impl<'t> Reader<'t> {
 
 /// What messages call the component that an element is in.
 pub(crate) fn thing(element: Element<'_, '_>) -> String {
-    for ancestor in element.ancestors().filter(Element::is_element) {
-        let kind = match ancestor.tag_name().name() {
+    for ancestor in element.ancestors().filter(|ancestor| ancestor.is_element()) {
+        let kind = match ancestor.name() {
             "vNode" => "node",
             "vStorage" => "storage",
             "vRouter" => "router",
             "vAccessPoint" => "access point",
             "vLink" => "link",
             "vArray" => "array",
-            "event" if ancestor.parent_element().is_some_and(|parent| parent.has_tag_name_local("timeline")) => "event",
+            "event" if ancestor.parent().is_some_and(|parent| parent.has_tag_name_local("timeline")) => "event",
             "virtualInfrastructure" => "infrastructure",
             _ => continue,
         };
         let own = ancestor.children().take(200).find(|child| child.has_tag_name_local("id"));
-        let id = own.and_then(|id| id.text()).or_else(|| ancestor.attribute("id")).unwrap_or("").trim();
+        let id = own
+            .and_then(|id| id.first_child())
+            .and_then(Element::text)
+            .or_else(|| ancestor.attribute("id").map(Attribute::value))
+            .unwrap_or("")
+            .trim();
         return format!("{kind} {}", one_line(id)).trim_end().to_owned();
     }
     "document".into()
@@ -318,7 +323,7 @@ trait Local {
 
 impl Local for Element<'_, '_> {
     fn has_tag_name_local(&self, name: &str) -> bool {
-        self.is_element() && self.tag_name().name() == name
+        self.is_element() && self.name() == name
     }
 }
 
@@ -326,7 +331,7 @@ impl Local for Element<'_, '_> {
 fn deeper_than(top: Element<'_, '_>, levels: usize) -> bool {
     let (mut at, mut depth) = (top, 0);
     loop {
-        if let Some(child) = at.first_element_child() {
+        if let Some(child) = at.children().find(|child| child.is_element()) {
             (at, depth) = (child, depth + 1);
             if depth > levels {
                 return true;
@@ -337,11 +342,13 @@ fn deeper_than(top: Element<'_, '_>, levels: usize) -> bool {
             if depth == 0 {
                 return false;
             }
-            if let Some(sibling) = at.next_sibling_element() {
+            if let Some(sibling) =
+                std::iter::successors(at.next_sibling(), |next| next.next_sibling()).find(|next| next.is_element())
+            {
                 at = sibling;
                 break;
             }
-            match at.parent_element() {
+            match at.parent() {
                 Some(parent) => (at, depth) = (parent, depth - 1),
                 None => return false,
             }

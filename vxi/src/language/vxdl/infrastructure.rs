@@ -1,6 +1,6 @@
 //! `virtualInfrastructure`, `vArray` and `timeline`.
 
-use roxmltree::Node as Element;
+use super::tree::Element;
 
 use super::element::{Dialect, Reader, Text};
 use crate::diagnostic::quoted;
@@ -16,7 +16,7 @@ impl<'t> Reader<'t> {
         let (mut id, mut timeline) = (None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "id" if self.dialect == Dialect::Forum => self.set_text(&mut id, child),
                 // What is in it was read before, since routers refer to it.
                 "controllerList" if self.dialect == Dialect::Aurora => {}
@@ -52,7 +52,7 @@ impl<'t> Reader<'t> {
 
     /// Reads a vertex or a link; false: it is none.
     fn component(&mut self, child: Element<'_, 't>, into: &mut Components) -> bool {
-        match child.tag_name().name() {
+        match child.name() {
             "vNode" => into.nodes.push(self.node(child)),
             "vStorage" => into.storages.push(self.storage(child)),
             "vRouter" => into.routers.push(self.router(child)),
@@ -68,7 +68,7 @@ impl<'t> Reader<'t> {
         let (mut id, mut cardinality, mut tried) = (None, None, false);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "id" => {
                     let name = self.name(child);
                     self.once(&mut id, child, name);
@@ -76,11 +76,7 @@ impl<'t> Reader<'t> {
                 "location" => self.set_name(&mut made.location, child),
                 "cardinality" => {
                     tried = true;
-                    let n = self.integer(child, u64::from(u32::MAX)).map(|n| n as u32);
-                    if n == Some(0) {
-                        let offset = child.range().start;
-                        self.wrong(child, offset, "<cardinality> is 0", "give at least 1, or take the array out");
-                    }
+                    let n = self.integer(child, (1, u64::from(u32::MAX))).map(|n| n as u32);
                     self.once(&mut cardinality, child, n);
                 }
                 _ if self.component(child, &mut made.members) => {}
@@ -106,7 +102,7 @@ impl<'t> Reader<'t> {
         let mut events = Vec::new();
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            if child.tag_name().name() == "event" {
+            if child.name() == "event" {
                 events.extend(self.event(child));
             } else {
                 self.unknown(child, &["event"]);
@@ -120,7 +116,7 @@ impl<'t> Reader<'t> {
         let (mut id, mut delay, mut tried) = (None, None, false);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "id" => self.set_text(&mut id, child),
                 "delay" => {
                     tried = true;
@@ -165,7 +161,7 @@ impl<'t> Reader<'t> {
                 DurationError::Negative => ("is below zero", "write it without the minus"),
                 DurationError::TooLong => ("is more than 584 years", "write less, or leave it out: without end"),
             };
-            let name = element.tag_name().name();
+            let name = element.name();
             self.wrong(element, offset, format!("<{name}> {} {wrong}", quoted(&text)), remedy);
         }
         self.once(slot, element, value.ok());

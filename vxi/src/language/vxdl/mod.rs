@@ -11,16 +11,16 @@ pub(crate) mod document;
 pub(crate) mod element;
 mod infrastructure;
 mod tags;
+pub(crate) mod tree;
 mod write;
 
 use std::path::Path;
-
-use roxmltree::{Document, Node as Element};
 
 use crate::diagnostic::{Mistakes, Positions};
 use crate::model::VirtualInfrastructure;
 use element::{Dialect, Reader};
 pub(crate) use tags::known_tag;
+use tree::{Element, Tree};
 pub use write::write;
 
 /// The namespace of VXDL 2.0.
@@ -28,7 +28,7 @@ pub const NAMESPACE: &str = "http://www.vxdlforum.org/vxdl";
 
 /// Reads a document in one of the dialects.
 pub(crate) fn read<'t>(
-    document: &Document<'t>,
+    document: &Tree<'t>,
     text: &'t str,
     file: &'t Path,
     dialect: Dialect,
@@ -49,14 +49,14 @@ impl<'t> Reader<'t> {
             // It is of another namespace, which was told; so are all of its elements.
             return VirtualInfrastructure::default();
         }
-        if root.tag_name().name() != "description" {
+        if root.name() != "description" {
             self.unknown(root, &["description"]);
             return VirtualInfrastructure::default();
         }
         let mut infrastructure = None;
         let mut next = root.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "virtualInfrastructure" if infrastructure.is_some() => self.twice(child),
                 "virtualInfrastructure" => infrastructure = Some(self.infrastructure(child)),
                 _ => self.unknown(child, &["virtualInfrastructure"]),

@@ -2,7 +2,7 @@
 //!
 //! A key that we do not know stays a tag. One that we know must be sound, and be where it means something.
 
-use roxmltree::Node as Element;
+use super::tree::Element;
 
 use super::element::{Reader, Text};
 use crate::diagnostic::quoted;
@@ -43,7 +43,7 @@ impl<'t> Reader<'t> {
         let (mut key, mut value) = (None, None);
         let mut next = element.first_child();
         while let Some(child) = self.next(&mut next) {
-            match child.tag_name().name() {
+            match child.name() {
                 "key" => {
                     let text = self.filled(child);
                     self.once(&mut key, child, text);
