@@ -33,7 +33,7 @@ pub(super) struct Layout {
 }
 
 /// Space between two places of a column.
-const GAP: f64 = 54.0;
+const GAP: f64 = 68.0;
 /// Height of the place of a link that passes.
 const PASS: f64 = 16.0;
 

@@ -33,9 +33,10 @@ pub(super) fn write(drawing: &Drawing) -> Result<String, DrawError> {
     for (slot, size) in layout.slots.iter().zip(&sizes) {
         widths[slot.column] = widths[slot.column].max(size.0);
     }
-    let x = column_middles(drawing, &layout, &widths);
-    let width =
-        x.last().map_or(0.0, |last| last + widths[layout.columns - 1] / 2.0) + MARGIN + bulges(drawing, &layout);
+    let bulges = bulges(drawing, &layout);
+    let x = column_middles(drawing, &layout, &widths, &bulges);
+    let last = layout.columns.saturating_sub(1);
+    let width = x.last().map_or(0.0, |x| x + widths[last] / 2.0 + bulges[last]) + MARGIN;
     let height = layout.height + 2.0 * MARGIN + LINE;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
@@ -45,6 +46,7 @@ pub(super) fn write(drawing: &Drawing) -> Result<String, DrawError> {
     out.push_str(BEGIN);
     let middle = |slot: usize| Point { x: x[layout.slots[slot].column], y: MARGIN + layout.slots[slot].y };
     let mut labels = String::new();
+    let shifts = shifts(drawing, &layout, &heights);
     for (n, edge) in drawing.edges.iter().enumerate() {
         let way: Vec<Point> = std::iter::once(edge.from)
             .chain(layout.passes[n].iter().copied())
@@ -54,14 +56,16 @@ pub(super) fn write(drawing: &Drawing) -> Result<String, DrawError> {
         let same_column = layout.slots[edge.from].column == layout.slots[edge.to].column;
         // Two links between the same ends stand beside each other.
         let twins = drawing.edges[..n].iter().filter(|e| pair(e) == pair(edge)).count() as f64;
-        let between = layout.slots.iter().filter(|slot| {
-            let (a, b) = (layout.slots[edge.from].y, layout.slots[edge.to].y);
-            slot.column == layout.slots[edge.from].column && slot.y > a.min(b) && slot.y < a.max(b)
-        });
+        let (from, to) = (&layout.slots[edge.from], &layout.slots[edge.to]);
         let curve = if same_column {
+            let between = layout
+                .slots
+                .iter()
+                .filter(|slot| slot.column == from.column && slot.y > from.y.min(to.y) && slot.y < from.y.max(to.y));
             vertical(&way, sizes[edge.from], sizes[edge.to], between.count() as f64 + twins)
         } else {
-            across(&way, sizes[edge.from], sizes[edge.to], twins)
+            let kept = bulges[from.column.min(to.column)];
+            across(&way, (sizes[edge.from], shifts[n].0), (sizes[edge.to], shifts[n].1), kept)
         };
         draw_edge(&mut out, &mut labels, edge, &curve);
     }
@@ -87,28 +91,71 @@ fn size(vertex: &Vertex) -> (f64, f64) {
 }
 
 /// The middle of each column: as far apart as the labels between them are wide.
-fn column_middles(drawing: &Drawing, layout: &Layout, widths: &[f64]) -> Vec<f64> {
+fn column_middles(drawing: &Drawing, layout: &Layout, widths: &[f64], bulges: &[f64]) -> Vec<f64> {
     let mut between = vec![0.0_f64; layout.columns];
     for edge in &drawing.edges {
         let (a, b) = (layout.slots[edge.from].column, layout.slots[edge.to].column);
-        let longest = edge.lines.iter().map(|line| line.chars().count()).max().unwrap_or(0) as f64 * NARROW;
-        let beside = if a == b { longest / 2.0 } else { longest };
-        between[a.min(b)] = between[a.min(b)].max(beside);
+        if a != b {
+            between[a.min(b)] = between[a.min(b)].max(label_width(edge));
+        }
     }
     let (mut x, mut middles) = (MARGIN, Vec::new());
     for (column, width) in widths.iter().enumerate() {
         middles.push(x + width / 2.0);
-        x += width + between[column] + COLUMN_GAP;
+        x += width + between[column] + bulges[column] + COLUMN_GAP;
     }
     middles
 }
 
-/// Room to the right of the last column for links within it.
-fn bulges(drawing: &Drawing, layout: &Layout) -> f64 {
-    let last = layout.columns.saturating_sub(1);
-    let within =
-        drawing.edges.iter().any(|edge| layout.slots[edge.from].column == last && layout.slots[edge.to].column == last);
-    if within { 160.0 } else { 0.0 }
+fn label_width(edge: &Edge) -> f64 {
+    edge.lines.iter().map(|line| line.chars().count()).max().unwrap_or(0) as f64 * NARROW
+}
+
+/// Room to the right of each column for links within it that go around what stands between their ends.
+fn bulges(drawing: &Drawing, layout: &Layout) -> Vec<f64> {
+    let mut room = vec![0.0_f64; layout.columns];
+    for edge in &drawing.edges {
+        let (from, to) = (&layout.slots[edge.from], &layout.slots[edge.to]);
+        let (low, high) = (from.y.min(to.y), from.y.max(to.y));
+        let between = layout.slots.iter().any(|s| s.column == from.column && s.y > low && s.y < high);
+        if from.column == to.column && (between || edge.from == edge.to) {
+            room[from.column] = room[from.column].max(label_width(edge) + 30.0);
+        }
+    }
+    room
+}
+
+/// How far from the middle of its side each link between columns begins and ends: those of one side stand apart, in
+/// the order of where they lead, so that they do not cross at once.
+fn shifts(drawing: &Drawing, layout: &Layout, heights: &[f64]) -> Vec<(f64, f64)> {
+    let mut sides: std::collections::BTreeMap<(usize, bool), Vec<(f64, usize, bool)>> = Default::default();
+    for (n, edge) in drawing.edges.iter().enumerate() {
+        let (from, to) = (&layout.slots[edge.from], &layout.slots[edge.to]);
+        if from.column != to.column {
+            let (first, last) = match &layout.passes[n][..] {
+                [] => (to.y, from.y),
+                [first, .., last] => (layout.slots[*first].y, layout.slots[*last].y),
+                [only] => (layout.slots[*only].y, layout.slots[*only].y),
+            };
+            let right = to.column > from.column;
+            sides.entry((edge.from, right)).or_default().push((first, n, true));
+            sides.entry((edge.to, !right)).or_default().push((last, n, false));
+        }
+    }
+    let mut shifts = vec![(0.0, 0.0); drawing.edges.len()];
+    for ((vertex, _), mut leaving) in sides {
+        leaving.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let step = (heights[vertex] * 0.6 / leaving.len() as f64).min(18.0);
+        for (nth, (_, n, begins)) in leaving.iter().enumerate() {
+            let shift = (nth as f64 - (leaving.len() as f64 - 1.0) / 2.0) * step;
+            if *begins {
+                shifts[*n].0 = shift;
+            } else {
+                shifts[*n].1 = shift;
+            }
+        }
+    }
+    shifts
 }
 
 /// A path, where its label stands, and where those of its ends do.
@@ -118,40 +165,48 @@ struct Curve {
     ends: [Point; 2],
 }
 
-/// From one side to the other, through the places that it passes.
-fn across(way: &[Point], from: (f64, f64), to: (f64, f64), twins: f64) -> Curve {
+/// From one side to the other, through the places that it passes. `kept`: room behind the left column that labels
+/// leave to others.
+fn across(way: &[Point], from: ((f64, f64), f64), to: ((f64, f64), f64), kept: f64) -> Curve {
     let (first, last) = (&way[0], &way[way.len() - 1]);
     let right = last.x > first.x;
     let sign = if right { 1.0 } else { -1.0 };
-    let shift = twins * 14.0;
-    let begin = Point { x: first.x + sign * from.0 / 2.0, y: first.y + shift };
-    let end = Point { x: last.x - sign * to.0 / 2.0, y: last.y + shift };
+    let begin = Point { x: first.x + sign * from.0.0 / 2.0, y: first.y + from.1 };
+    let end = Point { x: last.x - sign * to.0.0 / 2.0, y: last.y + to.1 };
     let mut path = format!("M{:.1} {:.1}", begin.x, begin.y);
-    let mut points: Vec<Point> = vec![];
-    points.extend(way[1..way.len() - 1].iter().map(|p| Point { x: p.x, y: p.y + shift }));
+    let mut points: Vec<Point> = way[1..way.len() - 1].iter().map(|p| Point { x: p.x, y: p.y }).collect();
     points.push(Point { x: end.x, y: end.y });
+    // The label stands on the part next to the left column.
+    let labelled = if right { 0 } else { points.len() - 1 };
     let mut at = Point { x: begin.x, y: begin.y };
-    let mut label = Point { x: (begin.x + end.x) / 2.0, y: (begin.y + end.y) / 2.0 };
+    let mut label = Point { x: begin.x, y: begin.y };
     for (n, point) in points.into_iter().enumerate() {
         let half = (point.x - at.x) / 2.0;
-        let _ = write!(
-            path,
-            "C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}",
-            at.x + half,
-            at.y,
-            point.x - half,
-            point.y,
-            point.x,
-            point.y
-        );
-        if n == 0 {
-            // Beyond the middle of the first part: where links that leave together have parted.
-            label = Point { x: at.x + 1.1 * half, y: at.y + 0.62 * (point.y - at.y) };
+        let (x, y) = (point.x, point.y);
+        let _ = write!(path, "C{:.1} {:.1} {:.1} {y:.1} {x:.1} {y:.1}", at.x + half, at.y, x - half);
+        if n == labelled {
+            let run = (2.0 * half).abs().max(1.0);
+            // From the left: beyond the middle, where links that leave together have parted.
+            let part = if kept > 0.0 { 0.32 } else { 0.54 };
+            let share = ((kept + (run - kept) * part) / run).clamp(0.3, 0.9);
+            let t = parameter(if right { share } else { 1.0 - share });
+            let rise = t * t * (3.0 - 2.0 * t);
+            label = Point { x: at.x + 2.0 * half * (1.5 * t * (1.0 - t) + t * t * t), y: at.y + (y - at.y) * rise };
         }
         at = point;
     }
-    let ends = [Point { x: begin.x + sign * 10.0, y: begin.y - 5.0 }, Point { x: end.x - sign * 18.0, y: end.y - 5.0 }];
+    let ends = [Point { x: begin.x + sign * 10.0, y: begin.y - 4.0 }, Point { x: end.x - sign * 18.0, y: end.y - 4.0 }];
     Curve { path, label, ends }
+}
+
+/// Where a curve with level ends has gone so far of its width.
+fn parameter(share: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..20 {
+        let t = (low + high) / 2.0;
+        if 1.5 * t * (1.0 - t) + t * t * t < share { low = t } else { high = t }
+    }
+    (low + high) / 2.0
 }
 
 /// Within a column: straight to the next one, around what stands between.
@@ -173,11 +228,14 @@ fn vertical(way: &[Point], from: (f64, f64), to: (f64, f64), between: f64) -> Cu
         return Curve { path, label: Point { x: (first.x + last.x) / 2.0, y: (begin + end) / 2.0 }, ends };
     }
     let (begin, end) = (first.x + from.0 / 2.0, last.x + to.0 / 2.0);
-    let out = begin.max(end) + 34.0 * between.min(3.0);
-    let path =
-        format!("M{begin:.1} {:.1}C{out:.1} {:.1} {out:.1} {:.1} {end:.1} {:.1}", first.y, first.y, last.y, last.y);
-    let label =
-        Point { x: (begin.max(end) + 3.0 * out) / 4.0, y: (first.y + last.y) / 2.0 + (last.y - first.y) * 0.22 };
+    let out = begin.max(end) + 20.0 + 16.0 * between.min(4.0);
+    // Not at half of the height, where other links begin.
+    let (top, bottom) = (first.y, last.y);
+    let path = format!("M{begin:.1} {top:.1}C{out:.1} {top:.1} {out:.1} {bottom:.1} {end:.1} {bottom:.1}");
+    let label = Point {
+        x: begin.max(end) + 0.75 * (out - begin.max(end)) + 24.0,
+        y: (top + bottom) / 2.0 + (bottom - top) * 0.2,
+    };
     let ends = [Point { x: begin + 9.0, y: first.y - 5.0 }, Point { x: end + 9.0, y: last.y - 5.0 }];
     Curve { path, label, ends }
 }
@@ -191,6 +249,13 @@ fn draw_edge(out: &mut String, labels: &mut String, edge: &Edge, curve: &Curve) 
     let dashed = if edge.provisioned { " d" } else { "" };
     let _ = writeln!(out, "<path class=\"e{dashed}\" d=\"{}\"{start}{end}/>", curve.path);
     let height = 12.0;
+    let (wide, high) = (label_width(edge) + 4.0, edge.lines.len() as f64 * height + 2.0);
+    let _ = writeln!(
+        labels,
+        "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" fill=\"#fff\" fill-opacity=\"0.85\"/>",
+        curve.label.x - wide / 2.0,
+        curve.label.y - high / 2.0
+    );
     let top = curve.label.y - height * (edge.lines.len() as f64 - 1.0) / 2.0 + 3.5;
     for (n, line) in edge.lines.iter().enumerate() {
         text(labels, "l", curve.label.x, top + n as f64 * height, line);
