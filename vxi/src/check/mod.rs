@@ -40,7 +40,7 @@ pub fn check(infrastructure: &VirtualInfrastructure) -> Result<(), Diagnostics> 
 }
 
 /// Checks an infrastructure and adds what is wrong to what the reader found.
-pub(crate) fn check_into<'m>(infrastructure: &'m VirtualInfrastructure, mistakes: &mut Mistakes<'_>) {
+pub(crate) fn check_into(infrastructure: &VirtualInfrastructure, mistakes: &mut Mistakes<'_>) {
     let index = Index::build(infrastructure, |first, second| {
         // A component without a name is told by the reader.
         if !second.id().is_empty() {

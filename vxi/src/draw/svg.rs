@@ -1,5 +1,6 @@
 //! SVG, laid out in columns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::layout::{Layout, lay_out};
@@ -125,10 +126,13 @@ fn bulges(drawing: &Drawing, layout: &Layout) -> Vec<f64> {
     room
 }
 
+/// An end of a link: where it leads, which link, and whether it is its first.
+type End = (f64, usize, bool);
+
 /// How far from the middle of its side each link between columns begins and ends: those of one side stand apart, in
 /// the order of where they lead, so that they do not cross at once.
 fn shifts(drawing: &Drawing, layout: &Layout, heights: &[f64]) -> Vec<(f64, f64)> {
-    let mut sides: std::collections::BTreeMap<(usize, bool), Vec<(f64, usize, bool)>> = Default::default();
+    let mut sides: BTreeMap<(usize, bool), Vec<End>> = BTreeMap::new();
     for (n, edge) in drawing.edges.iter().enumerate() {
         let (from, to) = (&layout.slots[edge.from], &layout.slots[edge.to]);
         if from.column != to.column {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Amount, Capacity, Components, Quantity, VirtualInfrastructure};
+use crate::model::{Amount, Capacity, Components, Name, Quantity, VirtualInfrastructure};
 
 /// Puts the values of each capacity in the order of the timeline, the one without an event first. An event that is not
 /// there comes last; of two values for one event the first stays first.
@@ -37,10 +37,8 @@ fn components(all: &mut Components, order: &HashMap<String, usize>) {
 
 fn capacity<Q: Quantity>(of: &mut Capacity<Q>, order: &HashMap<String, usize>) {
     if of.steps.len() > 1 {
-        of.steps.sort_by_key(|step| match &step.event {
-            None => None,
-            Some(event) => Some(order.get(&event.text).copied().unwrap_or(usize::MAX)),
-        });
+        let place = |event: &Name| order.get(&event.text).copied().unwrap_or(usize::MAX);
+        of.steps.sort_by_key(|step| step.event.as_ref().map(place));
     }
     for step in &mut of.steps {
         // One of one is that one.
