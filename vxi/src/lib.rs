@@ -3,6 +3,7 @@
 pub mod check;
 pub mod diagnostic;
 pub mod draw;
+pub mod embed;
 pub mod language;
 pub mod model;
 
