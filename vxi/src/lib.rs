@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod diagnostic;
+mod dice;
 pub mod draw;
 pub mod embed;
 pub mod language;
 pub mod model;
+pub mod simulate;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use language::{load, parse};

@@ -7,10 +7,19 @@
 //! ([`Request`]), and the answer ([`Embedding`], or the [`Refusal`] with what was in the way). Whoever holds a lease
 //! builds a `Residual` whose periods are those of the request, and asks; nothing here knows of clocks or names.
 
+mod embedder;
+mod exact;
+mod joint;
+mod paths;
+mod place;
 pub mod problem;
+mod refusal;
 mod request;
 mod residual;
+mod route;
 
+pub use embedder::{Embedder, Proven};
+pub use joint::Effort;
 pub use problem::{
     Amount, Embedding, HostId, LinkId, Micros, ProblemError, Refusal, Share, Shortage, Substrate, SubstrateBuilder,
 };

@@ -125,6 +125,17 @@ impl Residual {
         &self.hosts[host * self.resources * self.periods..][..self.resources * self.periods]
     }
 
+    /// All that is free on links, weighted by the request's periods: no embedding can cost more.
+    pub(crate) fn all(&self, request: &Request) -> u64 {
+        let of = |(free, weight): (&i64, &u64)| free.max(&0).unsigned_abs() * weight;
+        self.links.iter().zip(request.weights().iter().cycle()).map(of).sum()
+    }
+
+    /// All links' free amounts, link by link and period by period.
+    pub(crate) fn links(&self) -> &[i64] {
+        &self.links
+    }
+
     /// A link's free amounts, period by period.
     pub(crate) fn link(&self, link: usize) -> &[i64] {
         &self.links[link * self.periods..][..self.periods]
