@@ -29,7 +29,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { roots: 100, improve: 500, rescue: 4000, steps: 2000 }
+        Self { roots: 60, improve: 200, rescue: 600, steps: 800 }
     }
 }
 

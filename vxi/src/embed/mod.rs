@@ -13,6 +13,7 @@ mod joint;
 mod paths;
 mod place;
 pub mod problem;
+pub mod reconfigure;
 mod refusal;
 mod request;
 mod residual;

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use super::request::{VirtualLinkId, VirtualNodeId};
+use super::request::{Request, VirtualLinkId, VirtualNodeId};
 
 /// A capacity or a demand, in the unit that the caller keeps to for this resource. At most [`MOST`].
 pub type Amount = u64;
@@ -177,6 +177,11 @@ impl Substrate {
         self.machines[host.at()]
     }
 
+    /// The neighbours of a host, each with the link that leads there.
+    pub fn neighbours(&self, host: HostId) -> impl Iterator<Item = (HostId, LinkId)> + '_ {
+        self.arcs(host.0).iter().map(|arc| (HostId(arc.to), LinkId(arc.link)))
+    }
+
     /// The links of a host, as arcs away from it.
     pub(crate) fn arcs(&self, host: u32) -> &[Arc] {
         let (from, to) = (self.first[host as usize], self.first[host as usize + 1]);
@@ -192,6 +197,17 @@ pub struct Embedding {
     /// The route of each virtual link: one share, unless splitting was allowed. No share at all never occurs: a link
     /// between two virtual nodes of one host has a share with one host and no link.
     pub routes: Vec<Vec<Share>>,
+}
+
+impl Embedding {
+    /// What it costs: bandwidth × hops, weighted by the request's periods.
+    pub fn cost(&self, request: &Request) -> u64 {
+        let of = |share: &Share| {
+            let bandwidth = share.bandwidth.iter().zip(request.weights());
+            share.links.len() as u64 * bandwidth.map(|(bandwidth, weight)| bandwidth * weight).sum::<u64>()
+        };
+        self.routes.iter().flatten().map(of).sum()
+    }
 }
 
 /// A path, and what of a virtual link's bandwidth it carries.

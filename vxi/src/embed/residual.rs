@@ -96,7 +96,17 @@ impl Residual {
         }
     }
 
-    /// Takes what an embedding uses. It is the caller's to know that it fits.
+    /// Whether an embedding fits into what is free.
+    pub fn fits(&self, request: &Request, embedding: &Embedding) -> bool {
+        let mut after = self.clone();
+        after.take(request, embedding);
+        let no_worse = |(after, before): (&i64, &i64)| *after >= 0 || after == before;
+        after.hosts.iter().zip(&self.hosts).all(no_worse)
+            && after.links.iter().zip(&self.links).all(no_worse)
+            && embedding.hosts.iter().all(|&host| self.host_open(host))
+    }
+
+    /// Takes what an embedding uses. It is the caller's to know that it fits ([`Self::fits`]).
     pub fn take(&mut self, request: &Request, embedding: &Embedding) {
         self.shift(request, embedding, -1);
     }

@@ -1,4 +1,13 @@
 //! Requests arriving and leaving, served in order: the yardstick of the literature.
+//!
+//! [`instance`] is its file format, [`generate`] draws instances, [`run`] serves one and says how well, [`admission`]
+//! chooses whom to refuse, [`ranking`] has the published baselines, [`chart`] draws what happened.
 
+pub mod admission;
+pub mod chart;
 pub mod generate;
 pub mod instance;
+pub mod ranking;
+pub mod run;
+
+pub use run::{Algorithm, Outcome, Settings, run};
