@@ -5,7 +5,10 @@
 
 mod convert;
 mod format;
+mod generate;
 mod graph;
+mod report;
+mod simulate;
 mod validate;
 
 use std::process::ExitCode;
@@ -25,6 +28,9 @@ enum What {
     Format(format::Format),
     Convert(convert::Convert),
     Graph(graph::Graph),
+    Simulate(simulate::Simulate),
+    Report(report::Report),
+    Generate(generate::Generate),
 }
 
 impl Vxi {
@@ -34,6 +40,9 @@ impl Vxi {
             What::Format(format) => format.run(),
             What::Convert(convert) => convert.run(),
             What::Graph(graph) => graph.run(),
+            What::Simulate(simulate) => simulate.run(),
+            What::Report(report) => report.run(),
+            What::Generate(generate) => generate.run(),
         }
     }
 }

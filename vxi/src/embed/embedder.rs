@@ -115,10 +115,10 @@ impl<'s> Embedder<'s> {
         let best = self.heuristic(residual, request, &demand);
         let embedding = best.complete.then(|| self.embedding(request, &best.hosts, &best.paths));
         let cost = if best.complete { demand.hops(&best.paths) } else { residual.all(request) + 1 };
-        let limit = Limit { steps: u64::MAX, deadline: Some(Instant::now() + time), tolerance: 0.0, routing: 1_000_000 };
+        let limit =
+            Limit { steps: u64::MAX, deadline: Some(Instant::now() + time), tolerance: 0.0, routing: 1_000_000 };
         let (s, hop) = (self.substrate, u64::from(HOP));
-        let outcome =
-            exact::search(s, residual, request, &demand, &mut self.rows, None, &[], cost * hop, limit);
+        let outcome = exact::search(s, residual, request, &demand, &mut self.rows, None, &[], cost * hop, limit);
         let (cost, embedding) = match outcome.better {
             Some((hosts, paths)) => (demand.hops(&paths), Some(self.embedding(request, &hosts, &paths))),
             None => (cost, embedding),
@@ -128,7 +128,11 @@ impl<'s> Embedder<'s> {
 
     fn demand(&self, residual: &Residual, request: &Request) -> Demand {
         assert_eq!(residual.periods(), request.periods(), "a residual has the periods of the request that it is for");
-        assert_eq!(residual.links().len(), self.substrate.links().len() * residual.periods(), "residual of another substrate");
+        assert_eq!(
+            residual.links().len(),
+            self.substrate.links().len() * residual.periods(),
+            "residual of another substrate"
+        );
         Demand::new(self.substrate, residual, request)
     }
 
@@ -163,7 +167,14 @@ impl<'s> Embedder<'s> {
         best
     }
 
-    fn build(&mut self, residual: &Residual, request: &Request, demand: &Demand, roots: &[u32], effort: Effort) -> Best {
+    fn build(
+        &mut self,
+        residual: &Residual,
+        request: &Request,
+        demand: &Demand,
+        roots: &[u32],
+        effort: Effort,
+    ) -> Best {
         let mut placement = Placement::new(self.substrate, residual, request, demand, &self.price, &self.host_price);
         solve(&mut placement, &mut self.paths, roots, effort)
     }

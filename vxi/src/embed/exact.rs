@@ -337,7 +337,8 @@ impl Search<'_> {
         }
         let before = self.router.save();
         let placed = |link: usize| self.demand.ends[link].iter().all(|&end| self.standing.hosts[end as usize] != NONE);
-        let links: Vec<u32> = (0..self.demand.ends.len()).filter(|&link| placed(link)).map(|link| link as u32).collect();
+        let links: Vec<u32> =
+            (0..self.demand.ends.len()).filter(|&link| placed(link)).map(|link| link as u32).collect();
         let hop = u64::from(HOP);
         let measured: u64 = links.iter().map(|&link| self.router.least_cost(link, &self.standing.hosts)).sum();
         // What the distances make these links cost may grow by less than this.

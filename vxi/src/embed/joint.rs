@@ -29,7 +29,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { roots: 60, improve: 200, rescue: 600, steps: 800 }
+        Self { roots: 60, improve: 200, rescue: 1000, steps: 800 }
     }
 }
 
@@ -62,7 +62,8 @@ fn worth(placement: &Placement) -> u64 {
 fn next(placement: &Placement) -> Option<usize> {
     let demand = placement.demand;
     let tie = |node: usize| -> u64 {
-        let placed = demand.links_of[node].iter().filter(|(_, other)| placement.standing.hosts[*other as usize] != NONE);
+        let placed =
+            demand.links_of[node].iter().filter(|(_, other)| placement.standing.hosts[*other as usize] != NONE);
         placed.map(|&(link, _)| demand.hop_cost[link as usize] + 1).sum()
     };
     (0..demand.nodes)
@@ -127,9 +128,9 @@ fn build(placement: &mut Placement, paths: &mut Paths, roots: &[u32], budget: u6
 /// What must come after `node` has been placed: one hop for each link that is then still without a path.
 fn least_beyond(placement: &Placement, node: usize) -> u64 {
     let demand = placement.demand;
-    let own = demand.links_of[node].iter().filter(|(link, other)| {
-        placement.standing.hosts[*other as usize] != NONE && !demand.may_share[*link as usize]
-    });
+    let own = demand.links_of[node]
+        .iter()
+        .filter(|(link, other)| placement.standing.hosts[*other as usize] != NONE && !demand.may_share[*link as usize]);
     least_to_come(placement) - own.map(|&(link, _)| demand.hop_cost[link as usize] * u64::from(HOP)).sum::<u64>()
 }
 
@@ -138,14 +139,7 @@ fn restore(placement: &mut Placement, best: &Best) {
     placement.adopt(&best.hosts, &best.paths);
 }
 
-fn rebuild(
-    placement: &mut Placement,
-    paths: &mut Paths,
-    mut budget: u64,
-    improve: u64,
-    least: u64,
-    best: &mut Best,
-) {
+fn rebuild(placement: &mut Placement, paths: &mut Paths, mut budget: u64, improve: u64, least: u64, best: &mut Best) {
     let nodes = placement.demand.nodes;
     let mut dice = Dice::new(1 + nodes as u64);
     let start = paths.searches;
@@ -231,7 +225,8 @@ fn draw(placement: &Placement, dice: &mut Dice, out: &mut Vec<usize>, spread: us
         return out.swap_remove(dice.below(out.len()));
     }
     let tie = |node: usize| -> (u64, u64) {
-        let placed = demand.links_of[node].iter().filter(|(_, other)| placement.standing.hosts[*other as usize] != NONE);
+        let placed =
+            demand.links_of[node].iter().filter(|(_, other)| placement.standing.hosts[*other as usize] != NONE);
         (placed.map(|&(link, _)| demand.hop_cost[link as usize] + 1).sum(), demand.weight[node])
     };
     let at = (0..out.len()).max_by_key(|&at| tie(out[at])).unwrap_or(0);

@@ -108,15 +108,7 @@ impl Paths {
         }
     }
 
-    fn grow(
-        &mut self,
-        slot: usize,
-        graph: Graph,
-        source: u32,
-        target: u32,
-        radius: u32,
-        fits: impl Fn(u32) -> bool,
-    ) {
+    fn grow(&mut self, slot: usize, graph: Graph, source: u32, target: u32, radius: u32, fits: impl Fn(u32) -> bool) {
         let cost = &mut self.cost[slot * self.hosts..][..self.hosts];
         let via = &mut self.via[slot * self.hosts..][..self.hosts];
         cost.fill(NONE);

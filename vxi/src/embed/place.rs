@@ -62,7 +62,8 @@ impl Demand {
         for links in &mut links_of {
             links.sort_by_key(|&(link, _)| std::cmp::Reverse(hop_cost[link as usize]));
         }
-        let weight = links_of.iter().map(|links| links.iter().map(|&(link, _)| hop_cost[link as usize]).sum()).collect();
+        let weight =
+            links_of.iter().map(|links| links.iter().map(|&(link, _)| hop_cost[link as usize]).sum()).collect();
         let clouds = (0..hosts as u32).any(|host| substrate.machines(super::HostId(host)) > 1);
         let sharing = clouds || request.nodes().iter().any(|node| node.group.is_some());
         let may_share =
@@ -115,7 +116,9 @@ impl Demand {
             }) && self.incident(host).iter().zip(&out).all(|(around, out)| around >= out)
         };
         let candidates: Vec<u32> = match &request.nodes()[node].allowed {
-            Some(allowed) => allowed.iter().map(|host| host.0).filter(|&host| (host as usize) < hosts && fits(host)).collect(),
+            Some(allowed) => {
+                allowed.iter().map(|host| host.0).filter(|&host| (host as usize) < hosts && fits(host)).collect()
+            }
             None => (0..hosts as u32).filter(|&host| fits(host)).collect(),
         };
         for &host in &candidates {

@@ -136,9 +136,7 @@ impl<'a> Router<'a> {
                 break;
             }
             for &(to, on, least) in &arcs[first[host as usize] as usize..first[host as usize + 1] as usize] {
-                if distances[to as usize] == u8::MAX
-                    && (least >= most || (periods > 1 && graph.fits(on, bandwidth)))
-                {
+                if distances[to as usize] == u8::MAX && (least >= most || (periods > 1 && graph.fits(on, bandwidth))) {
                     distances[to as usize] = then;
                     self.queue.push(to);
                 }
@@ -238,9 +236,8 @@ impl<'a> Router<'a> {
             return true;
         }
         if hops == 1 && self.demand.latency[link as usize].is_none() {
-            let direct = |arc: &&super::problem::Arc| {
-                arc.to == to && self.graph().fits(arc.link, self.demand.bandwidth(link))
-            };
+            let direct =
+                |arc: &&super::problem::Arc| arc.to == to && self.graph().fits(arc.link, self.demand.bandwidth(link));
             let Some(on) = self.substrate.arcs(from).iter().find(direct).map(|arc| arc.link) else { return false };
             self.paths[link as usize].push(on);
             self.routed[link as usize] = true;

@@ -1,6 +1,7 @@
 //! The benchmark's file format (`vne-instance/1`): one physical network, requests, and events in order.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::embed::{HostId, Micros, ProblemError, Request, RequestBuilder, Substrate, SubstrateBuilder};
 
@@ -56,7 +57,72 @@ pub struct Asked {
     pub links: Vec<(u32, u32, u64)>,
 }
 
+/// An instance that cannot be served.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum InstanceError {
+    /// Another format.
+    #[error("format {0:?}: only {FORMAT:?} is read")]
+    Format(String),
+    /// Requests out of order.
+    #[error("requests[{at}] has id {id}: ids must count up from 0")]
+    Id {
+        /// Its place.
+        at: usize,
+        /// What stands there.
+        id: usize,
+    },
+    /// An event that means nothing.
+    #[error("events[{at}]: {what}")]
+    Event {
+        /// Its place.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A network or a request that makes no sense.
+    #[error("{of}: {error}")]
+    Problem {
+        /// Which.
+        of: String,
+        /// What is wrong.
+        error: ProblemError,
+    },
+}
+
 impl Instance {
+    /// Whether it can be served: everything named exists, and time goes forward.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check(&self) -> Result<(), InstanceError> {
+        if self.format != FORMAT {
+            return Err(InstanceError::Format(self.format.clone()));
+        }
+        self.substrate().map_err(|error| InstanceError::Problem { of: "physical".into(), error })?;
+        for (at, asked) in self.requests.iter().enumerate() {
+            if asked.id != at {
+                return Err(InstanceError::Id { at, id: asked.id });
+            }
+            asked.request().map_err(|error| InstanceError::Problem { of: format!("requests[{at}]"), error })?;
+        }
+        let mut there = vec![0u8; self.requests.len()];
+        let mut now = f64::NEG_INFINITY;
+        for (at, &(time, kind, id)) in self.events.iter().enumerate() {
+            let wrong = |what| Err(InstanceError::Event { at, what });
+            if time.is_nan() || time < now {
+                return wrong("it is before the one that precedes it: give them in order of time");
+            }
+            now = time;
+            match (kind, there.get_mut(id)) {
+                (_, None) => return wrong("no request has this id"),
+                (1, Some(state @ 0)) | (0, Some(state @ 1)) => *state += 1,
+                (0 | 1, _) => return wrong("a request arrives once and then leaves once"),
+                _ => return wrong("the second number is 1 (arrives) or 0 (leaves)"),
+            }
+        }
+        Ok(())
+    }
+
     /// The physical network as a substrate.
     ///
     /// # Errors
