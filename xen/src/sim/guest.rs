@@ -47,6 +47,12 @@ impl Memory {
         }
     }
 
+    /// The address of the page that a grant's entry names now.
+    pub fn granted(&self, grant: GrantRef) -> Option<NonNull<u8>> {
+        let frame = (grant.0 < GRANTS).then(|| self.domain.frame(grant))?;
+        self.domain.memory.page(frame)
+    }
+
     /// Takes a grant back. False while it is mapped; its entry then stays as it was.
     pub fn revoke(&self, grant: GrantRef) -> bool {
         grant.0 >= GRANTS || self.domain.revoke(grant)

@@ -78,6 +78,11 @@ impl Domain {
         Ok(frame)
     }
 
+    /// The page that an entry names.
+    pub(super) fn frame(&self, grant: GrantRef) -> usize {
+        self.memory.word(grant.0 as usize * 2 + 1).load(Relaxed) as usize
+    }
+
     /// Domain only: fills an entry.
     pub(super) fn permit(&self, grant: GrantRef, who: DomId, frame: u32, readonly: bool) {
         self.memory.word(grant.0 as usize * 2 + 1).store(frame, Relaxed);
