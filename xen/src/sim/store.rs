@@ -33,9 +33,12 @@ struct Watch {
 
 #[derive(Debug)]
 struct Transaction {
+    /// As all was at the start.
+    base: Tree,
+    /// As it is within.
     tree: Tree,
-    /// Paths that were looked at or changed, and their generations at the start.
-    seen: BTreeMap<String, u64>,
+    /// Paths that were looked at or changed.
+    seen: BTreeSet<String>,
     changes: Vec<Change>,
 }
 
@@ -134,7 +137,7 @@ impl Store {
                     id => {
                         let session = self.sessions.get_mut(&conn).ok_or("EINVAL")?;
                         let open = session.transactions.get_mut(&id).ok_or("ENOENT")?;
-                        open.seen.entry(path.clone()).or_insert_with(|| self.tree.generation(&path));
+                        open.seen.insert(path.clone());
                         &open.tree
                     }
                 };
@@ -146,8 +149,7 @@ impl Store {
         } else {
             let session = self.sessions.get_mut(&conn).ok_or("EINVAL")?;
             let open = session.transactions.get_mut(&transaction).ok_or("ENOENT")?;
-            let path = change.path().to_owned();
-            open.seen.entry(path.clone()).or_insert_with(|| self.tree.generation(&path));
+            open.seen.insert(change.path().to_owned());
             apply(&mut open.tree, who, &change)?;
             open.changes.push(change);
             done
@@ -157,12 +159,12 @@ impl Store {
     fn begin(&mut self, conn: ConnId, who: DomId) -> Result<Vec<u8>, Errno> {
         self.last_transaction = self.last_transaction.wrapping_add(1).max(1);
         let id = self.last_transaction;
-        let tree = self.tree.clone();
+        let (base, tree) = (self.tree.clone(), self.tree.clone());
         let session = self.sessions.get_mut(&conn).ok_or("EINVAL")?;
         if who != DomId::ZERO && session.transactions.len() >= TRANSACTIONS {
             return Err("ENOSPC");
         }
-        session.transactions.insert(id, Transaction { tree, seen: BTreeMap::new(), changes: Vec::new() });
+        session.transactions.insert(id, Transaction { base, tree, seen: BTreeSet::new(), changes: Vec::new() });
         Ok(format!("{id}\0").into())
     }
 
@@ -173,7 +175,8 @@ impl Store {
         if !commit {
             return Ok(());
         }
-        if transaction.seen.iter().any(|(path, generation)| self.tree.generation(path) != *generation) {
+        let base = &transaction.base;
+        if transaction.seen.iter().any(|path| self.tree.generation(path) != base.generation(path)) {
             return Err("EAGAIN");
         }
         for change in &transaction.changes {

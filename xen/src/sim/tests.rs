@@ -229,6 +229,27 @@ fn transactions_are_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_node_that_goes_while_a_transaction_looks_at_it_does_not_come_back() {
+    let (machine, control, _guest) = machine();
+    let (mut a, mut b) = (control.xenstore().unwrap(), machine.toolstack().unwrap().store);
+    a.write("/device/state", "1").unwrap();
+    let mut tries = 0;
+    a.transaction(|t| {
+        tries += 1;
+        // Begun, and nothing looked at yet.
+        if tries == 1 {
+            b.remove("/device")?;
+        }
+        match t.get("/device/state")? {
+            Some(_) => t.write("/device/state", "2"),
+            None => Ok(()),
+        }
+    })
+    .unwrap();
+    assert_eq!((tries, b.get("/device").unwrap()), (2, None));
+}
+
+#[test]
 fn a_long_directory_comes_in_parts() {
     let (_machine, control, _guest) = machine();
     let mut store = control.xenstore().unwrap();
