@@ -155,6 +155,20 @@ impl RequestBuilder {
         (first..first + count).map(VirtualNodeId).collect()
     }
 
+    /// A new group: its members may share hosts among themselves.
+    pub fn group(&mut self) -> GroupId {
+        self.groups += 1;
+        GroupId(self.groups - 1)
+    }
+
+    /// Adds a virtual node that may share a host with the other members of a group, each with a demand and hosts of its
+    /// own; in no group it sits alone.
+    pub fn member(&mut self, demand: &[Amount], allowed: Option<&[HostId]>, group: Option<GroupId>) -> VirtualNodeId {
+        let node = self.node(demand, allowed);
+        self.request.nodes[node.0 as usize].group = group;
+        node
+    }
+
     /// Adds a virtual link with a bandwidth for each period. To join a cloud, add a link to each of its instances.
     pub fn link(&mut self, ends: [VirtualNodeId; 2], bandwidth: &[Amount], latency: Option<Micros>) -> VirtualLinkId {
         self.request.links.push(VirtualLink { ends, bandwidth: bandwidth.to_vec(), latency });
