@@ -46,7 +46,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let asked = Pointsman::parse().command;
+    let asked = match Pointsman::try_parse() {
+        Ok(asked) => asked.command,
+        Err(error) => return not_understood(&error),
+    };
     log();
     let done = match asked {
         Command::Run(run) => run.run(),
@@ -61,6 +64,17 @@ fn main() -> ExitCode {
         Command::Man(man) => man.run(),
     };
     status(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// Help and version have status 0, everything else 2; for `vxi plan` 1, because there 2 says that there are changes.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    // As clap does itself: whoever cannot be told is not told.
+    let _ = error.print();
+    let plan = std::env::args_os().skip(1).take(2).eq(["vxi", "plan"]);
+    match error.exit_code() {
+        2 if plan => ExitCode::FAILURE,
+        other => ExitCode::from(u8::try_from(other).unwrap_or(1)),
+    }
 }
 
 /// The exit status, which is 1 with an explanation where there is none.

@@ -9,8 +9,8 @@ pub mod embed;
 pub mod language;
 pub mod lease;
 pub mod model;
-pub mod simulate;
 pub mod refusal;
+pub mod simulate;
 pub mod substrate;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
