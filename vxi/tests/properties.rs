@@ -213,7 +213,8 @@ fn play(mut scene: Scene, seen: &mut Seen) -> Result<(), TestCaseError> {
                     last = next;
                 }
                 assert_feasible(&planned.state.substrate, &[&planned.state], hour(0));
-                let moved = planned.plan.steps.iter().filter(|step| matches!(step, Step::Move { .. } | Step::Reroute { .. }));
+                let moved =
+                    planned.plan.steps.iter().filter(|step| matches!(step, Step::Move { .. } | Step::Reroute { .. }));
                 if asked.substrate.is_none() {
                     prop_assert!(moved.count() <= scene.moves);
                 }
