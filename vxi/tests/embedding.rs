@@ -158,10 +158,10 @@ fn by_mip(substrate: &Substrate, residual: &Residual, request: &Request) -> Opti
     }
     for (link, flow) in request.links().iter().zip(&flow) {
         let [a, b] = link.ends.map(|end| end.0 as usize);
-        for host in 0..hosts {
+        for (host, (on_a, on_b)) in on[a].iter().zip(&on[b]).enumerate() {
             let out: Expression = arcs.iter().zip(flow).filter(|(arc, _)| arc.1 == host).map(|(_, &f)| f).sum();
             let inward: Expression = arcs.iter().zip(flow).filter(|(arc, _)| arc.2 == host).map(|(_, &f)| f).sum();
-            model = model.with(constraint!(out - inward == on[a][host] - on[b][host]));
+            model = model.with(constraint!(out - inward == *on_a - *on_b));
         }
     }
     for id in 0..substrate.links().len() {
