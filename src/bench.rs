@@ -1,10 +1,11 @@
 //! `pointsman bench`: the paper's tables with today's figures, beside other forwarders in the same run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use pointsman_bench::{Options, memif, netdev, table1};
+use pointsman_bench::{Options, XenOptions, memif, netdev, table1, xen};
 
 /// Measure Pointsman beside other forwarders, in the same run.
 #[derive(Debug, Args)]
@@ -21,6 +22,21 @@ enum What {
     Memif(Common),
     /// Device to device, beside Linux bridge, in-kernel XDP redirect and testpmd
     Netdev(Common),
+    /// Backends of real Xen on an emulated machine: kernel netback and bridge beside Pointsman (run tests/xen/build.sh first)
+    Xen(Xen),
+}
+
+#[derive(Debug, Args)]
+struct Xen {
+    /// Turns of each backend: figures are medians over them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    turns: u8,
+    /// Seconds that each rate is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=60))]
+    window: u8,
+    /// Write the rows to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -48,13 +64,23 @@ impl Bench {
             What::Table1(wanted) => table1(&wanted.common.options(Some(wanted.plots.clone()))?),
             What::Memif(common) => memif(&common.options(None)?),
             What::Netdev(common) => netdev(&common.options(None)?),
+            What::Xen(wanted) => xen(&XenOptions {
+                command: this_command()?,
+                turns: wanted.turns.into(),
+                window: Duration::from_secs(wanted.window.into()),
+                json: wanted.json.clone(),
+            }),
         }
     }
 }
 
 impl Common {
     fn options(&self, plots: Option<PathBuf>) -> anyhow::Result<Options> {
-        let command = std::env::current_exe().context("finding the pointsman command itself")?;
-        Ok(Options { command, quick: self.quick, json: self.json.clone(), plots })
+        Ok(Options { command: this_command()?, quick: self.quick, json: self.json.clone(), plots })
     }
+}
+
+/// The contender is what runs.
+fn this_command() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("finding the pointsman command itself")
 }

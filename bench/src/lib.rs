@@ -21,9 +21,11 @@ pub mod search;
 mod table1;
 pub mod testbed;
 pub mod traffic;
+mod xen;
 pub mod xenlab;
 
 pub use demo::{Demo, demo};
 pub use forwarders::{memif, netdev};
 pub use run::Options;
 pub use table1::table1;
+pub use xen::{XenOptions, XenRow, xen};

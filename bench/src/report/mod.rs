@@ -7,4 +7,4 @@ mod terminal;
 pub(crate) use json::write;
 pub use json::{PeerRow, Row};
 pub(crate) use plot::plot_table1;
-pub(crate) use terminal::{peers, table1};
+pub(crate) use terminal::{peers, table1, xen};

@@ -6,6 +6,50 @@ use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use super::json::{PeerRow, Row};
 use crate::figures::FrameSize;
 use crate::paper;
+use crate::xen::XenRow;
+
+/// Figures of backends, one row a figure, one column a backend; the last one beside the first.
+pub(crate) fn xen(rows: &[XenRow]) -> String {
+    let mut backends: Vec<&str> = Vec::new();
+    let mut whats: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        if !backends.contains(&row.backend) {
+            backends.push(row.backend);
+        }
+        if !whats.contains(&(&row.what, row.unit)) {
+            whats.push((&row.what, row.unit));
+        }
+    }
+    let headings = ["what", "unit"].into_iter().chain(backends.iter().copied()).chain(["ratio"]);
+    let mut table = empty(&headings.collect::<Vec<_>>());
+    for (what, unit) in whats {
+        let row = |backend: &&str| {
+            rows.iter().find(|r| r.what == what && &r.backend == backend).map(|r| (r.value, r.spread))
+        };
+        let found: Vec<_> = backends.iter().map(row).collect();
+        let mut cells = vec![what.to_owned(), unit.to_owned()];
+        for figure in &found {
+            cells.push(match figure {
+                Some((value, Some(spread))) => format!("{} ({})", figure_of(*value), percent(*spread)),
+                Some((value, None)) => figure_of(*value),
+                None => "-".into(),
+            });
+        }
+        cells.push(match (found.first(), found.last()) {
+            (Some(Some((first, _))), Some(Some((last, _)))) if found.len() > 1 && *first > 0.0 => {
+                format!("{:.2}", last / first)
+            }
+            _ => "-".into(),
+        });
+        table.add_row(right(&cells));
+    }
+    format!("Backends on emulated Xen: medians (spread)\n{table}")
+}
+
+/// Large ones without a fraction.
+fn figure_of(value: f64) -> String {
+    if value >= 100.0 { thousands(value) } else { format!("{value:.2}") }
+}
 
 /// Table I with one frame size. `spreads[i]` is how far the repeats of row i lie apart.
 pub(crate) fn table1(frame: FrameSize, rows: &[Row], spreads: &[Option<f64>]) -> String {

@@ -1,0 +1,313 @@
+//! `bench xen`: network backends of real Xen, on the emulated machine of [`crate::xenlab`].
+//!
+//! In one boot, contenders take turns: each brings up its backend and four guests, measures everything once, and goes. Each
+//! figure is the median over the turns. **Emulation runs one instruction after the other and knows no caches**: figures
+//! compare with each other and with nothing else, and what they compare is instructions and hypercalls, not memory.
+//!
+//! All guests route, so each can be a receiver, a sender, or one of the paper's virtual routers (Table I), whose frames come
+//! in by one NIC and leave by the other. What arrives is counted at the receiver's device: a program that counts would cost
+//! more, under emulation, than what it counts. More is offered than comes through, as in the paper.
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cpu::Cores;
+use crate::figures::{FrameSize, median, spread};
+use crate::machine::Machine as Host;
+use crate::process::{installed, run};
+use crate::report;
+use crate::run::{Progress, Shortfalls};
+use crate::xenlab::{Backend, Domain, Image, Machine, Network, PATIENCE, leave_network, received};
+use crate::{interrupt, testbed};
+
+/// Guests, all of which route.
+const GUESTS: u8 = 4;
+
+/// How many of them carry a flow, as in the paper's Table I.
+const ROUTING: [usize; 3] = [1, 2, 4];
+
+/// What the user asks of it.
+#[derive(Clone, Debug)]
+pub struct XenOptions {
+    /// The `pointsman` command that is a contender.
+    pub command: PathBuf,
+    /// Turns of each contender.
+    pub turns: usize,
+    /// How long each rate is measured.
+    pub window: Duration,
+    /// Where to write the rows as JSON.
+    pub json: Option<PathBuf>,
+}
+
+/// One figure of one contender.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct XenRow {
+    /// `netback + bridge` or `pointsman xen-vif`.
+    pub backend: &'static str,
+    /// What was measured.
+    pub what: String,
+    /// `frames/s`, `Mbit/s` or `ms`.
+    pub unit: &'static str,
+    /// Median over the turns.
+    pub value: f64,
+    /// How far the turns lie apart: (largest - smallest) / median.
+    pub spread: Option<f64>,
+}
+
+/// What was measured, with its unit.
+type Figure = (String, &'static str, f64);
+
+/// Runs it, prints it, writes it.
+///
+/// # Errors
+/// Not root, no image, a signal came, or a measurement failed; then the others are still printed.
+pub fn xen(options: &XenOptions) -> Result<()> {
+    testbed::require_root()?;
+    for (program, package) in [("ip", "iproute2"), ("ping", "iputils-ping"), ("iperf3", "iperf3")] {
+        ensure!(installed(program), "{program} is not installed: apt install {package}");
+    }
+    let image = Image::find()?;
+    let host = Host::read(Cores::pick()?);
+    interrupt::install();
+    eprintln!("{}", host.line());
+    leave_network()?;
+    let machine = Machine::boot(&image)?;
+    let contenders = [Backend::Netback, Backend::Pointsman(options.command.clone())];
+    let mut shortfalls = Shortfalls::default();
+    let mut measured: Vec<(Backend, Vec<Vec<Figure>>)> = Vec::new();
+    for backend in contenders {
+        backend.install(&machine)?;
+        measured.push((backend, Vec::new()));
+    }
+    let mut progress = Progress::new(options.turns * measured.len());
+    for turn in 0..options.turns {
+        for (backend, turns) in &mut measured {
+            progress.doing(backend.label());
+            match take_turn(&machine, backend, options.window) {
+                Ok(figures) => turns.push(figures),
+                Err(why) => {
+                    shortfalls.fail(&format!("{}, turn {}", backend.label(), turn + 1), why, &progress)?;
+                    eprintln!("{}", machine.evidence());
+                }
+            }
+            interrupt::check()?;
+            progress.done();
+        }
+    }
+    drop(progress);
+    let rows: Vec<XenRow> = measured.iter().flat_map(|(backend, turns)| rows(backend, turns)).collect();
+    println!("{}", report::xen(&rows));
+    println!("Emulated, one instruction after the other: these figures compare with each other and with nothing else.");
+    if let Some(path) = &options.json {
+        report::write(path, &host, &rows)?;
+    }
+    shortfalls.conclude()
+}
+
+/// Medians over the turns.
+fn rows(backend: &Backend, turns: &[Vec<Figure>]) -> Vec<XenRow> {
+    let Some(first) = turns.first() else { return Vec::new() };
+    let figures = first.iter().enumerate().map(|(i, (what, unit, _))| {
+        let values: Vec<f64> = turns.iter().filter_map(|turn| turn.get(i)).map(|figure| figure.2).collect();
+        let (value, spread) = (median(&values), spread(&values));
+        XenRow { backend: backend.label(), what: what.clone(), unit, value, spread }
+    });
+    figures.collect()
+}
+
+/// Backend and guests up, everything measured once, all of it down again, also when a measurement failed.
+fn take_turn(machine: &Machine, backend: &Backend, window: Duration) -> Result<Vec<Figure>> {
+    let guests: Vec<Domain> = (1..=GUESTS).map(|n| Domain::router(&format!("r{n}"), 10 + n)).collect();
+    backend.start(machine)?;
+    let result = guests.iter().try_for_each(|guest| guest.create(machine, backend)).and_then(|()| {
+        for (n, guest) in guests.iter().enumerate() {
+            // Beyond the router is a network that nobody has: what arrives for it is counted and thrown away.
+            guest.run(&format!("ip route add 10.7.{n}.0/24 via {}", Network::Out.address(1)))?;
+            let (network, gateway) = (format!("10.7.{n}.0/24"), guest.address());
+            run("ip", &["route", "replace", &network, "via", &gateway])?;
+        }
+        measure(&guests, window)
+    });
+    let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+    let destroy = format!("for name in {}; do xl destroy $name; done; true", names.join(" "));
+    machine.dom0().run(&destroy, PATIENCE)?;
+    backend.stop(machine)?;
+    result
+}
+
+/// Everything, once.
+fn measure(guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
+    let mut figures: Vec<Figure> = Vec::new();
+    let (first, second) = (&guests[0], &guests[1]);
+    for frame in FrameSize::BOTH {
+        let label = frame.label();
+        let from_here = |targets: &[String], count: &dyn Fn() -> Result<f64>| {
+            let blast = Blast::start(targets, frame);
+            let rate = count();
+            blast.stop();
+            rate
+        };
+        let into_first = || rate_in(first, "eth0", window);
+        figures.push((format!("to a guest, {label} B"), "frames/s", from_here(&[first.address()], &into_first)?));
+        let blast = |target: &str| {
+            let seconds = 2.0 + window.as_secs_f64();
+            first.shell()?.start(&format!("blast {target} 9 {} {seconds}", frame.in_memory()))
+        };
+        let sending = blast(&Network::Lan.address(1))?;
+        figures.push((format!("from a guest, {label} B"), "frames/s", rate_here(Network::Lan, window)?));
+        sending.finish(PATIENCE)?;
+        let counting = start_rate_in(second, "eth0", window)?;
+        let sending = blast(&second.address())?;
+        figures.push((format!("guest to guest, {label} B"), "frames/s", counting.finish()?));
+        sending.finish(PATIENCE)?;
+        for routing in ROUTING {
+            let targets: Vec<String> = (0..routing).map(|n| format!("10.7.{n}.1")).collect();
+            let total = from_here(&targets, &|| rate_here(Network::Out, window))?;
+            let what = format!("routed, each of {routing}, {label} B");
+            figures.push((what, "frames/s", total / routing as f64));
+        }
+    }
+    let seconds = window.as_secs().max(2);
+    let here = |arguments: &str| -> Result<f64> {
+        let command = format!("-J -c {} -t {seconds} {arguments}", first.address());
+        let words: Vec<&str> = command.split_whitespace().collect();
+        megabits(&run("iperf3", &words)?)
+    };
+    figures.push(("TCP to a guest".into(), "Mbit/s", here("")?));
+    figures.push(("TCP from a guest".into(), "Mbit/s", here("-R")?));
+    let between = second.run(&format!("iperf3 -J -c {} -t {seconds}", first.address()))?;
+    figures.push(("TCP guest to guest".into(), "Mbit/s", megabits(&between)?));
+    let ping = run("ping", &["-q", "-c", "40", "-i", "0.05", &first.address()])?;
+    figures.push(("ping to a guest".into(), "ms", average(&ping)?));
+    let ping = second.run(&format!("ping -q -c 20 -i 0.1 {}", first.address()))?;
+    figures.push(("ping guest to guest".into(), "ms", average(&ping)?));
+    Ok(figures)
+}
+
+/// Datagrams from here to several addresses in turn, more than can come through, until it is stopped.
+struct Blast {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Blast {
+    /// Offered frames a second, all targets together: several times what was seen to come through.
+    const fn rate(frame: FrameSize) -> f64 {
+        match frame {
+            FrameSize::B64 => 30_000.0,
+            FrameSize::B1500 => 15_000.0,
+        }
+    }
+
+    /// Begins. The thread is in the same network namespace as its maker.
+    fn start(targets: &[String], frame: FrameSize) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopping, targets) = (stop.clone(), targets.to_vec());
+        let thread = std::thread::spawn(move || {
+            // Ethernet, IPv4 and UDP headers are the kernel's.
+            let payload = vec![0; frame.in_memory() - 42];
+            let sockets: Vec<UdpSocket> = targets
+                .iter()
+                .filter_map(|target| {
+                    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+                    socket.connect((target.as_str(), 9)).ok()?;
+                    Some(socket)
+                })
+                .collect();
+            let (begin, mut sent) = (Instant::now(), 0_u64);
+            while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
+                let due = (begin.elapsed().as_secs_f64() * Self::rate(frame)) as u64;
+                if sent >= due {
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                while sent < due {
+                    // What the device or the receiver refuses is lost, as on any overloaded path.
+                    let _ = sockets[(sent % sockets.len().max(1) as u64) as usize].send(&payload);
+                    sent += 1;
+                }
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    fn stop(mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A count that a guest makes.
+struct Counting(crate::xenlab::Pending);
+
+impl Counting {
+    /// Frames a second.
+    fn finish(self) -> Result<f64> {
+        let said = self.0.finish(PATIENCE)?;
+        let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [before, from, after, to] = numbers[..] else { anyhow::bail!("a count: {said}") };
+        ensure!(to > from, "a guest's clock stood still: {said}");
+        Ok((after - before) / (to - from))
+    }
+}
+
+/// Half a second from now, a guest counts what a device receives. It says so when all is over, through the same device.
+fn start_rate_in(guest: &Domain, device: &str, window: Duration) -> Result<Counting> {
+    let count = format!("cat /sys/class/net/{device}/statistics/rx_packets; cut -d' ' -f1 /proc/uptime");
+    let script = format!("sleep 0.7; {count}; sleep {}; {count}", window.as_secs_f64());
+    guest.shell()?.start(&script).map(Counting)
+}
+
+fn rate_in(guest: &Domain, device: &str, window: Duration) -> Result<f64> {
+    start_rate_in(guest, device, window)?.finish()
+}
+
+/// Frames a second that arrive here, half a second from now.
+fn rate_here(network: Network, window: Duration) -> Result<f64> {
+    interrupt::sleep(Duration::from_millis(700))?;
+    let (begin, before) = (Instant::now(), received(network.name())?);
+    interrupt::sleep(window)?;
+    Ok((received(network.name())? - before) as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Of iperf3's report.
+fn megabits(report: &str) -> Result<f64> {
+    let report: Value = serde_json::from_str(report).with_context(|| format!("iperf3 said {report}"))?;
+    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(bits.with_context(|| format!("iperf3: {}", report["error"]))? / 1e6)
+}
+
+/// The average, milliseconds, of ping's last line: `min/avg/max = 1.0/2.0/3.0 ms`, with a fourth in some.
+fn average(said: &str) -> Result<f64> {
+    let numbers = said.lines().rev().find_map(|line| line.split_once("min/avg/max")?.1.split_once("= "));
+    let average = numbers.and_then(|(_, numbers)| numbers.split('/').nth(1)?.trim().parse().ok());
+    average.with_context(|| format!("ping said {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_of_both_pings() {
+        let iputils = "4 packets transmitted, 4 received\nrtt min/avg/max/mdev = 1.1/2.25/3.3/0.4 ms\n";
+        assert_eq!(average(iputils).unwrap(), 2.25);
+        let busybox = "2 packets transmitted\nround-trip min/avg/max = 19.1/29.3/39.4 ms\n";
+        assert_eq!(average(busybox).unwrap(), 29.3);
+        assert!(average("4 packets transmitted, 0 received").is_err());
+    }
+
+    #[test]
+    fn rows_are_medians_of_the_same_figure() {
+        let turn = |value| vec![("ping".to_owned(), "ms", value), ("TCP".to_owned(), "Mbit/s", 2.0 * value)];
+        let rows = rows(&Backend::Netback, &[turn(1.0), turn(4.0), turn(2.0)]);
+        assert_eq!(rows.len(), 2);
+        assert_eq!((rows[1].what.as_str(), rows[1].value, rows[1].spread), ("TCP", 4.0, Some(1.5)));
+    }
+}
