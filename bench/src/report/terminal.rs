@@ -23,9 +23,8 @@ pub(crate) fn xen(rows: &[XenRow]) -> String {
     let headings = ["what", "unit"].into_iter().chain(backends.iter().copied()).chain(["ratio"]);
     let mut table = empty(&headings.collect::<Vec<_>>());
     for (what, unit) in whats {
-        let row = |backend: &&str| {
-            rows.iter().find(|r| r.what == what && &r.backend == backend).map(|r| (r.value, r.spread))
-        };
+        let row =
+            |backend: &&str| rows.iter().find(|r| r.what == what && &r.backend == backend).map(|r| (r.value, r.spread));
         let found: Vec<_> = backends.iter().map(row).collect();
         let mut cells = vec![what.to_owned(), unit.to_owned()];
         for figure in &found {

@@ -82,6 +82,11 @@ impl Machine {
         Shell::new("dom0", DOM0)
     }
 
+    /// Whether another process has booted it.
+    pub fn is_borrowed(&self) -> bool {
+        self.qemu.is_none()
+    }
+
     /// Runs a script in dom0.
     ///
     /// # Errors
