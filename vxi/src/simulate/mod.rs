@@ -1,6 +1,6 @@
 //! Requests arriving and leaving, served in order: the yardstick of the literature.
 //!
-//! [`instance`] is its file format, [`generate`] draws instances, [`run`] serves one and says how well, [`admission`]
+//! [`instance`] is its file format, [`generate`] draws instances, [`mod@run`] serves one and says how well, [`admission`]
 //! chooses whom to refuse, [`ranking`] has the published baselines, [`chart`] draws what happened.
 
 pub mod admission;
