@@ -174,13 +174,14 @@ fn measure(guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
     }
     let seconds = window.as_secs().max(2);
     let here = |arguments: &str| -> Result<f64> {
-        let command = format!("-J -c {} -t {seconds} {arguments}", first.address());
+        let command = format!("-J -c {} -p {} -t {seconds} {arguments}", first.address(), first.serve_iperf3()?);
         let words: Vec<&str> = command.split_whitespace().collect();
         megabits(&run("iperf3", &words)?)
     };
     figures.push(("TCP to a guest".into(), "Mbit/s", here("")?));
     figures.push(("TCP from a guest".into(), "Mbit/s", here("-R")?));
-    let between = second.run(&format!("iperf3 -J -c {} -t {seconds}", first.address()))?;
+    let port = first.serve_iperf3()?;
+    let between = second.run(&format!("iperf3 -J -c {} -p {port} -t {seconds}", first.address()))?;
     figures.push(("TCP guest to guest".into(), "Mbit/s", megabits(&between)?));
     let ping = run("ping", &["-q", "-c", "40", "-i", "0.05", &first.address()])?;
     figures.push(("ping to a guest".into(), "ms", average(&ping)?));

@@ -62,7 +62,7 @@ fn tcp(lab: &mut Lab) -> Result<Outcome> {
     let mut notes = Vec::new();
     for guest in [&lab.u1, &lab.p1] {
         for (way, from, arguments) in ways {
-            let report = Flow::start(from, &guest.address(), arguments)?.finish()?;
+            let report = Flow::start(from, guest, arguments)?.finish()?;
             let bits = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
             ensure!(bits > 0.0, "{way} {}: nothing arrived: {}", guest.name, report["end"]);
             notes.push(format!("{way} {} {:.0}", guest.name, bits / 1e6));
@@ -76,7 +76,7 @@ fn udp(lab: &mut Lab) -> Result<Outcome> {
     let mut notes = Vec::new();
     for (way, from, arguments) in [("to", None, ""), ("from", None, "--reverse"), ("between", Some(&lab.u2), "")] {
         let arguments = format!("-u -b 1M -l 1400 -t 3 {arguments}");
-        let report = Flow::start(from, &lab.u1.address(), &arguments)?.finish()?;
+        let report = Flow::start(from, &lab.u1, &arguments)?.finish()?;
         let end = &report["end"]["sum"];
         let (sent, lost) = (end["packets"].as_f64().unwrap_or(0.0), end["lost_packets"].as_f64().unwrap_or(f64::MAX));
         ensure!(sent > 100.0, "{way}: {sent} datagrams only: {end}");
@@ -185,8 +185,8 @@ fn take_over(lab: &mut Lab) -> Result<Outcome> {
         return Ok(Outcome::NotOf("the kernel's backend is no process"));
     }
     let flows = [
-        ("the world to u1", Flow::start(None, &lab.u1.address(), "-t 15")?),
-        ("u2 to p1", Flow::start(Some(&lab.u2), &lab.p1.address(), "-t 15")?),
+        ("the world to u1", Flow::start(None, &lab.u1, "-t 15")?),
+        ("u2 to p1", Flow::start(Some(&lab.u2), &lab.p1, "-t 15")?),
     ];
     for _ in 0..2 {
         interrupt::sleep(Duration::from_secs(3))?;

@@ -120,9 +120,10 @@ pub enum Flow {
 }
 
 impl Flow {
-    /// Towards the server in a guest at `address`, from here, or from the guest `from`.
-    pub fn start(from: Option<&Domain>, address: &str, arguments: &str) -> Result<Self> {
-        let command = format!("iperf3 --json --connect-timeout 5000 --client {address} {arguments}");
+    /// With a server in the guest `to`; from here, or from the guest `from`.
+    pub fn start(from: Option<&Domain>, to: &Domain, arguments: &str) -> Result<Self> {
+        let (address, port) = (to.address(), to.serve_iperf3()?);
+        let command = format!("iperf3 --json --connect-timeout 9000 --client {address} --port {port} {arguments}");
         match from {
             Some(guest) => Ok(Self::There(guest.shell()?.start(&command)?)),
             None => {

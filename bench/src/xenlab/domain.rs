@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -108,6 +109,20 @@ impl Domain {
     /// It fails, or is not done within [`PATIENCE`].
     pub fn run(&self, script: &str) -> Result<String> {
         self.shell()?.run(script, PATIENCE)
+    }
+
+    /// Starts an iperf3 server for one client in it; the port. One that served before may not be ready again.
+    ///
+    /// # Errors
+    /// It does not listen within ten seconds.
+    pub fn serve_iperf3(&self) -> Result<u16> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let port = 5300 + (NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() as u16 % 97 * 97) % 10_000;
+        self.run(&format!(
+            "iperf3 -s -1 -p {port} > /tmp/iperf3-{port}.log 2>&1 & n=0; until netstat -lnt | grep -q ':{port} '; do \
+             n=$((n+1)); [ $n -lt 100 ] || {{ cat /tmp/iperf3-{port}.log; exit 1; }}; usleep 100000; done"
+        ))?;
+        Ok(port)
     }
 
     /// Creates it, and waits until its shell answers.
