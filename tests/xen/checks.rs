@@ -35,7 +35,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "xl network-detach, network-attach", check: detach_and_attach },
     Check { name: "xl destroy", check: destroy },
     Check { name: "kill -9 and take-over under traffic", check: take_over },
-    Check { name: "xl destroy while the engine is dead", check: destroy_while_dead },
+    Check { name: "the engine is dead: xl destroy", check: destroy_while_dead },
     Check { name: "xl save, xl restore", check: save_and_restore },
     Check { name: "live migration to localhost", check: migrate },
     Check { name: "back to netback", check: back_to_netback },
@@ -115,7 +115,7 @@ fn jumbo(lab: &mut Lab) -> Result<Outcome> {
 }
 
 /// Guests in a VLAN reach each other and the world, which sees the tag. Behind the kernel's bridge the guest tags its
-/// frames; Pointsman puts a second vif, of which the toolstack says `vlan=10`, into the VLAN.
+/// frames; Pointsman puts a second vif into the VLAN's bridge domain.
 fn vlan(lab: &mut Lab) -> Result<Outcome> {
     let guests = [(&lab.u1, 21), (&lab.p1, 23)];
     for (guest, host) in guests {
@@ -155,8 +155,8 @@ fn detach_and_attach(lab: &mut Lab) -> Result<Outcome> {
         let start = Instant::now();
         lab.xl("network-detach u2 0")?;
         longest = longest.max(start.elapsed());
-        // Ten seconds is what the toolstack waits for a backend that does not close.
-        ensure!(start.elapsed() < Duration::from_secs(9), "detaching took {:?}", start.elapsed());
+        let left = lab.machine.run("xenstore-list /local/domain/0/backend/vif/$(xl domid u2) 2>/dev/null | wc -l")?;
+        ensure!(left.trim() == "0", "the backend's part of the store is still there");
         ensure!(silent(&lab.u2.address()), "u2 answers without a network");
         lab.u1.run(&format!("ping -q -c 2 -W 5 {}", lab.p1.address())).context("its neighbours")?;
         lab.xl(&format!("network-attach u2 {}", lab.u2.vifs[0].specification(&lab.backend).replace(',', " ")))?;
@@ -173,39 +173,30 @@ fn destroy(lab: &mut Lab) -> Result<Outcome> {
     let start = Instant::now();
     lab.xl("destroy p2")?;
     let took = start.elapsed();
-    ensure!(took < Duration::from_secs(9), "destroying took {took:?}");
     lab.assert_gone("p2", number)?;
     ping(&lab.u1.address(), 3, "")?;
     Ok(Outcome::Passed(format!("in {:.1} s", took.as_secs_f64())))
 }
 
-/// Connections to a guest and between two carry data while the engine is killed and comes back, twice.
+/// Connections to two guests carry data while the engine is killed and comes back, twice; afterwards all reach each other.
 fn take_over(lab: &mut Lab) -> Result<Outcome> {
     if !lab.backend.is_process() {
         return Ok(Outcome::NotOf("the kernel's backend is no process"));
     }
-    let flows = [
-        ("the world to u1", Flow::start(None, &lab.u1, "-t 15")?),
-        ("u2 to p1", Flow::start(Some(&lab.u2), &lab.p1, "-t 15")?),
-    ];
+    let held = [(&lab.u1, lab.hold(&lab.u1)?), (&lab.u2, lab.hold(&lab.u2)?)];
     for _ in 0..2 {
-        interrupt::sleep(Duration::from_secs(3))?;
+        interrupt::sleep(Duration::from_secs(2))?;
         lab.backend.kill(&lab.machine)?;
         interrupt::sleep(Duration::from_millis(500))?;
         lab.backend.revive(&lab.machine)?;
     }
-    let mut notes = Vec::new();
-    for (what, flow) in flows {
-        let report = flow.finish().with_context(|| format!("{what}: the connection was lost"))?;
-        let intervals = report["intervals"].as_array().cloned().unwrap_or_default();
-        let rates: Vec<f64> = intervals.iter().filter_map(|i| i["sum"]["bits_per_second"].as_f64()).collect();
-        let last = rates.last().copied().unwrap_or(0.0);
-        ensure!(last > 0.0, "{what}: nothing came in the last second: {rates:.0?}");
-        let silent = rates.iter().filter(|&&rate| rate == 0.0).count();
-        notes.push(format!("{what}: {silent} of {} s silent", rates.len()));
+    let mut lines = 0;
+    for (guest, held) in held {
+        guest.await_shell()?;
+        lines += lab.released(guest, held).with_context(|| guest.name.clone())?;
     }
     reach(lab)?;
-    Ok(Outcome::Passed(notes.join(", ")))
+    Ok(Outcome::Passed(format!("two connections carried {lines} lines")))
 }
 
 /// The toolstack gives up waiting after ten seconds; the guest must be gone then, and the others be served again.
@@ -243,7 +234,36 @@ fn save_and_restore(lab: &mut Lab) -> Result<Outcome> {
 }
 
 /// A connection from here to the guest outlives its move. The new domain's vif is there before the old one's is gone.
+///
+/// QEMU 7.2's emulation of AMD's virtualisation now and then enters a guest with an address of the hypervisor's, which ends
+/// as a triple fault of the guest, mostly on a busy machine and while its memory is tracked. Xen's log tells; such a guest is
+/// started again and the move is tried again, and the note says so. Any other failure is ours.
 fn migrate(lab: &mut Lab) -> Result<Outcome> {
+    for broken in 0..3 {
+        let before = triple_faults(lab)?;
+        match migrate_once(lab) {
+            Ok(took) if broken == 0 => return Ok(Outcome::Passed(format!("in {:.1} s", took.as_secs_f64()))),
+            Ok(took) => {
+                let note = format!("in {:.1} s; before, QEMU broke the guest {broken} times", took.as_secs_f64());
+                return Ok(Outcome::Passed(note));
+            }
+            Err(why) if triple_faults(lab)? == before => return Err(why),
+            Err(_) => {
+                lab.xl("destroy p1; true")?;
+                lab.p1.create(&lab.machine, &lab.backend)?;
+            }
+        }
+    }
+    bail!("QEMU broke the guest three times; a less busy machine may do better")
+}
+
+/// Guests that ended so, as Xen tells.
+fn triple_faults(lab: &Lab) -> Result<u32> {
+    let said = lab.xl("dmesg | grep -c 'Triple fault'; true")?;
+    said.trim().parse().with_context(|| format!("xl dmesg: {said}"))
+}
+
+fn migrate_once(lab: &Lab) -> Result<Duration> {
     let held = lab.hold(&lab.p1)?;
     let number = lab.number("p1")?;
     let start = Instant::now();
@@ -254,7 +274,7 @@ fn migrate(lab: &mut Lab) -> Result<Outcome> {
     let now = lab.number("p1")?;
     ensure!(now != number, "p1 is still domain {number}: it did not move");
     lab.assert_gone("p1--incoming", number)?;
-    Ok(Outcome::Passed(format!("in {:.1} s", took.as_secs_f64())))
+    Ok(took)
 }
 
 /// The last one: a host that goes back to the kernel's backend, as docs/xen-dom0.md tells. Also, our hotplug script

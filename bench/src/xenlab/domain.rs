@@ -60,8 +60,9 @@ impl Vif {
     /// As `xl` takes it, in a configuration and as the argument of network-attach.
     pub fn specification(&self, backend: &Backend) -> String {
         let mtu = self.mtu.map(|mtu| format!(",mtu={mtu}")).unwrap_or_default();
-        let vlan = self.vlan.map(|vlan| format!(",vlan={vlan}")).unwrap_or_default();
-        format!("mac={},bridge={},script={}{mtu}{vlan}", self.mac(), self.network.name(), backend.script())
+        // xl learned `vlan=` after Xen 4.17. To Pointsman, the bridge domain's name says the same.
+        let vlan = self.vlan.map(|vlan| format!(".{vlan}")).unwrap_or_default();
+        format!("mac={},bridge={}{vlan},script={}{mtu}", self.mac(), self.network.name(), backend.script())
     }
 }
 
