@@ -3,6 +3,7 @@
 #
 #   FUZZ_SECONDS=10   how long each fuzz target runs; 0: not at all
 #   XEN_TEST=0        without the emulated machine that boots Xen
+#   LOOM=0, XEN_TEST=0  without the interleavings, without emulated Xen
 #   DENY_LINTS=1      lints are errors whatever the compiler's version
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,7 +41,7 @@ step "lints" cargo clippy --workspace --all-targets --locked --quiet -- "${deny[
 step "documentation" env RUSTDOCFLAGS="${deny[*]}" cargo doc --workspace --no-deps --locked --quiet
 step "licences" tests/licences.sh
 step "tests" cargo test --workspace --locked --no-fail-fast
-if grep -rqs "cfg(.*loom" dataplane/src; then
+if [ "${LOOM:-1}" -gt 0 ] && grep -rqs "cfg(.*loom" dataplane/src; then
     # Every interleaving of the rings between workers; a build of its own, because loom replaces the atomics.
     step "interleavings" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
         CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=0 \
