@@ -10,7 +10,7 @@ use pointsman_vxi::model::{Bytes, Capacity, Count, VirtualInfrastructure};
 use pointsman_vxi::refusal::Relaxation;
 use pointsman_vxi::substrate::Measure;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::TestRunner;
 
 /// Something that is asked for.
 #[derive(Clone, Debug)]
@@ -170,20 +170,17 @@ impl Seen {
 #[test]
 fn every_state_of_every_plan_is_feasible_and_every_relaxation_helps() {
     let seen = RefCell::new(Seen::default());
-    // Always the same scenes: see `a_lease_that_grows_on_its_own_link` for why not others.
-    let config = ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let mut runner = TestRunner::new(ProptestConfig { cases: 192, ..ProptestConfig::default() });
     runner.run(&scenes(), |scene| play(scene, &mut seen.borrow_mut())).unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner();
     println!("{seen:?}");
     assert!(seen.all().iter().all(|&count| count > 0), "something never happened: {seen:?}");
 }
 
-/// Found by random scenes and open: the search proposes a step that holds 500 Mbps on a line of 400 while old and new place are
-/// both held. The check before the step finds it, and nothing is done, but a plan or a refusal is what should come.
+/// Found by random scenes: what made room for the lease went to where the lease still was. While it changed, 500 Mbps would
+/// have been held of 400.
 #[test]
-#[ignore = "a known defect of the search; the check refuses its plan"]
-fn a_lease_that_grows_on_its_own_link() {
+fn room_is_not_made_where_the_lease_still_is() {
     let ring = [(0, 1, 100), (1, 2, 200), (2, 3, 400), (3, 4, 700), (4, 0, 100), (0, 4, 400)];
     let scene = Scene {
         hosts: [7, 1, 5, 5, 5].map(|cores| (cores, false)).to_vec(),

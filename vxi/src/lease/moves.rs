@@ -14,7 +14,7 @@ use super::ledger::{Hold, Ledger, Where};
 use super::place::{NoPlace, Search, Task, windows};
 use super::room::{Opening, Room};
 use crate::model::Timestamp;
-use crate::substrate::Measure;
+use crate::substrate::{Measure, Substrate};
 
 /// Searches for an embedding that one target is worth.
 const ATTEMPTS: usize = 400;
@@ -33,6 +33,8 @@ pub(crate) struct Situation<'g> {
     pub ground: &'g Ground,
     pub now: Timestamp,
     pub search: Search,
+    /// Whether what leaves the substrate has left.
+    pub left: bool,
     pub leases: Vec<Seated>,
     pub ledger: Ledger,
 }
@@ -114,6 +116,11 @@ impl<'g> Situation<'g> {
         self.leases.remove(lease);
     }
 
+    /// What is there now.
+    pub fn substrate(&self) -> &'g Substrate {
+        if self.left { &self.ground.after } else { &self.ground.during }
+    }
+
     /// Whether a lease can become `next` without anything lacking on the way.
     pub fn passes(&self, lease: usize, next: &Seated) -> bool {
         let before = self.hold(lease);
@@ -121,7 +128,7 @@ impl<'g> Situation<'g> {
         let mut ledger = self.ledger.clone();
         ledger.take(self.ground, &before);
         ledger.add(self.ground, &before.until(&after));
-        ledger.check(&self.ground.during, self.now).is_ok()
+        ledger.check(self.substrate(), self.now).is_ok()
     }
 
     /// What moving it costs: bytes that are copied, in MiB, then paths that change.
@@ -261,9 +268,27 @@ impl<'g> Situation<'g> {
         let (place, then) = target.seat(self, &without).ok()?;
         let mut done = Vec::new();
         let end = self.in_some_order(items, &then, opening, &mut done)?;
-        // Where all of them are now, it must still fit: two of one lease may have a link between them.
-        let (place, _) = target.seat(&end, &end.ledger).ok().or(Some((place, then)))?;
+        // Where all of them are now, it must still fit: two of one lease may have a link between them, and what the target
+        // has now it has until it is in its place. The search may miss the place that it knew.
+        let place = match target.seat(&end, &end.ledger) {
+            Ok((place, _)) => place,
+            Err(_) if end.takes(target, &place) => place,
+            Err(_) => return None,
+        };
         Some((done, place))
+    }
+
+    /// Whether a target can go to a place as things are.
+    fn takes(&self, target: &impl Target, at: &Placement) -> bool {
+        let (demand, start) = target.demand();
+        let next = Seated { demand: demand.clone(), start, at: at.clone() };
+        let mut then = self.clone();
+        match target.own() {
+            Some(own) if !self.passes(own, &next) => return false,
+            Some(own) => then.reseat(own, next),
+            None => then.push(next),
+        }
+        then.ledger.check(self.substrate(), self.now).is_ok()
     }
 
     fn in_some_order(

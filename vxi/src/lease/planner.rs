@@ -159,8 +159,6 @@ struct Planning<'g> {
     situation: Situation<'g>,
     plan: Plan,
     trace: Vec<State>,
-    /// Whether what leaves has left.
-    left: bool,
 }
 
 type Admitted = (Demand, Timestamp, Option<usize>);
@@ -171,6 +169,7 @@ impl<'g> Planning<'g> {
             ground,
             now: asked.now,
             search: Search::default(),
+            left: false,
             leases: Vec::new(),
             ledger: Ledger::new(ground),
         };
@@ -179,7 +178,7 @@ impl<'g> Planning<'g> {
             situation.push(Seated { demand: lease.demand.clone(), start: lease.start, at });
         }
         situation.ledger.check(&ground.during, asked.now).map_err(PlanError::Infeasible)?;
-        Ok(Self { ground, asked, situation, plan: Plan::default(), trace: Vec::new(), left: false })
+        Ok(Self { ground, asked, situation, plan: Plan::default(), trace: Vec::new() })
     }
 
     fn named(&self, situation: &Situation) -> Vec<Lease> {
@@ -192,7 +191,7 @@ impl<'g> Planning<'g> {
 
     /// Takes a step, once it has been checked.
     fn step(&mut self, step: Step, next: Situation<'g>) -> Result<(), PlanError> {
-        let substrate = if self.left { &self.ground.after } else { &self.ground.during };
+        let substrate = self.situation.substrate();
         let meanwhile = self.meanwhile(&next);
         for ledger in [&meanwhile, &next.ledger] {
             if let Err(reason) = ledger.check(substrate, self.asked.now) {
@@ -214,7 +213,7 @@ impl<'g> Planning<'g> {
     }
 
     fn record(&mut self, step: Step, after: &Situation) {
-        let substrate = if self.left { &self.ground.after } else { &self.ground.during };
+        let substrate = self.situation.substrate();
         self.trace.push(State { substrate: substrate.clone(), leases: self.named(after) });
         self.plan.steps.push(step);
     }
@@ -282,7 +281,7 @@ impl<'g> Planning<'g> {
 
     /// From here on the substrate is what it will be.
     fn leave(&mut self) {
-        self.left = true;
+        self.situation.left = true;
     }
 
     /// The third case: what will not be there any more is emptied first.

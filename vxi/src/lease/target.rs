@@ -101,7 +101,7 @@ impl Admission<'_> {
                         ledger.take(ground, &own_hold);
                         ledger.add(ground, added);
                     }
-                    if meanwhile.check(&ground.during, now).is_ok() && then.check(&ground.after, now).is_ok() {
+                    if meanwhile.check(situation.substrate(), now).is_ok() && then.check(&ground.after, now).is_ok() {
                         return Ok((placement, then));
                     }
                 }
