@@ -52,7 +52,7 @@ reasons! {
     HandoffFull = "handoff-full",
     /// A descriptor of the peer's points outside its memory or breaks the protocol.
     DescriptorInvalid = "descriptor-invalid",
-    /// Xen would not copy a page of the guest's: it granted none, or took it back.
+    /// A page of the guest's could not be copied: it granted none, or took it back.
     GrantFailed = "grant-failed",
     /// The guest said which groups it wants, and this is none of them.
     MulticastFiltered = "multicast-filtered",

@@ -1,5 +1,5 @@
-//! A ring pair over memory and bells that came about otherwise than by memif's handshake: pages that a Xen guest granted,
-//! and event channels.
+//! A ring pair over memory and bells that came about otherwise than by memif's handshake: pages that a hypervisor shares
+//! between two domains, and its events.
 //!
 //! The rings, the buffers and the distrust are memif's; only who shares the memory, and how one side wakes the other, is
 //! the caller's. Both sides lay the memory out from the same two numbers, so nothing needs to be told about places.

@@ -28,6 +28,8 @@ mod segment;
 pub mod virtio;
 
 #[cfg(test)]
+mod join_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{call, map, number, on_unmap, unmap};
-use crate::seam::{Access, Allocator, Release, Shared};
-use crate::{DomId, EventPort, GrantRef, PAGE, XenError};
+use super::{Indexed, call, map, number};
+use crate::seam::{Access, Allocator, Shared};
+use crate::{DomId, GrantRef, XenError};
 
 pub(super) const PATH: &str = "/dev/xen/gntalloc";
 
@@ -27,14 +26,6 @@ struct AllocRequest {
     count: u32,
     index: u64,
     grants: [u32; MOST],
-}
-
-/// `struct ioctl_gntalloc_dealloc_gref`.
-#[repr(C)]
-struct DeallocRequest {
-    index: u64,
-    count: u32,
-    pad: u32,
 }
 
 #[derive(Debug)]
@@ -58,7 +49,13 @@ impl Allocator for AllocDevice {
         // SAFETY: the structure is the one that this call reads and writes, with room for `count` grants.
         unsafe { call(&self.file, ALLOC, &raw mut request) }.map_err(XenError::io("granting pages"))?;
         let grants = request.grants[..pages].iter().copied().map(GrantRef).collect();
-        let mut release = Granted { file: Arc::clone(&self.file), index: request.index, count: request.count };
+        let mut release = Indexed {
+            file: Arc::clone(&self.file),
+            path: PATH,
+            calls: [DEALLOC, NOTIFY],
+            index: request.index,
+            count: request.count,
+        };
         // Our own side always writes, whatever the peer may.
         match map(&self.file, request.index, pages, true) {
             Ok(base) => Ok((Shared::new(base, pages, Box::new(release)), grants)),
@@ -67,35 +64,5 @@ impl Allocator for AllocDevice {
                 Err(XenError::io("mapping granted pages")(e))
             }
         }
-    }
-}
-
-/// Granted pages, under an index. The kernel keeps them until the peer lets go.
-#[derive(Debug)]
-struct Granted {
-    file: Arc<File>,
-    index: u64,
-    count: u32,
-}
-
-impl Granted {
-    fn forget(&mut self) {
-        let mut request = DeallocRequest { index: self.index, count: self.count, pad: 0 };
-        // SAFETY: the structure is the one that this call reads.
-        if let Err(e) = unsafe { call(&self.file, DEALLOC, &raw mut request) } {
-            tracing::error!("{PATH}: {} pages at {:#x} cannot be given up: {e}", self.count, self.index);
-        }
-    }
-}
-
-impl Release for Granted {
-    fn release(&mut self, base: NonNull<u8>, len: usize) {
-        unmap(base, len);
-        self.forget();
-    }
-
-    fn on_unmap(&mut self, offset: usize, port: Option<EventPort>) -> io::Result<()> {
-        debug_assert!(offset < self.count as usize * PAGE);
-        on_unmap(&self.file, NOTIFY, self.index + offset as u64, port)
     }
 }

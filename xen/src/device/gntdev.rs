@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{call, map, number, on_unmap, unmap};
-use crate::seam::{Access, Grants, Release, Shared};
-use crate::{CopyOp, DomId, EventPort, GrantRef, GrantStatus, PAGE, XenError};
+use super::{Indexed, call, map, number};
+use crate::seam::{Access, Grants, Shared};
+use crate::{CopyOp, DomId, GrantRef, GrantStatus, XenError};
 
 pub(super) const PATH: &str = "/dev/xen/gntdev";
 
@@ -26,14 +25,6 @@ struct MapRequest {
     pad: u32,
     index: u64,
     refs: [[u32; 2]; MOST],
-}
-
-/// `struct ioctl_gntdev_unmap_grant_ref`.
-#[repr(C)]
-struct UnmapRequest {
-    index: u64,
-    count: u32,
-    pad: u32,
 }
 
 /// `struct ioctl_gntdev_grant_copy`.
@@ -65,7 +56,13 @@ impl Grants for GrantDevice {
         }
         // SAFETY: the structure is the one that this call reads and writes, with `count` entries filled.
         unsafe { call(&self.file, MAP, &raw mut request) }.map_err(XenError::io("registering grants to be mapped"))?;
-        let mut release = Mapping { file: Arc::clone(&self.file), index: request.index, count: request.count };
+        let mut release = Indexed {
+            file: Arc::clone(&self.file),
+            path: PATH,
+            calls: [UNMAP, NOTIFY],
+            index: request.index,
+            count: request.count,
+        };
         match map(&self.file, request.index, grants.len(), access == Access::Write) {
             Ok(base) => Ok(Shared::new(base, grants.len(), Box::new(release))),
             Err(e) => {
@@ -85,35 +82,5 @@ impl Grants for GrantDevice {
         let mut request = CopyRequest { count: ops.len() as u32, segments: ops.as_mut_ptr() };
         // SAFETY: the structure is the one that this call reads; each op is good by the word of whoever made it.
         unsafe { call(&self.file, COPY, &raw mut request) }.map(drop)
-    }
-}
-
-/// A mapping, registered under an index.
-#[derive(Debug)]
-struct Mapping {
-    file: Arc<File>,
-    index: u64,
-    count: u32,
-}
-
-impl Mapping {
-    fn forget(&mut self) {
-        let mut request = UnmapRequest { index: self.index, count: self.count, pad: 0 };
-        // SAFETY: the structure is the one that this call reads.
-        if let Err(e) = unsafe { call(&self.file, UNMAP, &raw mut request) } {
-            tracing::error!("{PATH}: {} pages at {:#x} cannot be released: {e}", self.count, self.index);
-        }
-    }
-}
-
-impl Release for Mapping {
-    fn release(&mut self, base: NonNull<u8>, len: usize) {
-        unmap(base, len);
-        self.forget();
-    }
-
-    fn on_unmap(&mut self, offset: usize, port: Option<EventPort>) -> io::Result<()> {
-        debug_assert!(offset < self.count as usize * PAGE);
-        on_unmap(&self.file, NOTIFY, self.index + offset as u64, port)
     }
 }

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::seam::{Allocator, Events, Grants, Hypervisor};
+use crate::seam::{Allocator, Events, Grants, Hypervisor, Release};
 use crate::xenstore::{DEVICE, SOCKET, Xenstore};
 use crate::{EventPort, PAGE, XenError};
 
@@ -85,11 +85,50 @@ struct UnmapNotify {
 const CLEAR_BYTE: u32 = 1;
 const SEND_EVENT: u32 = 2;
 
-fn on_unmap(file: &File, number: libc::c_ulong, index: u64, port: Option<EventPort>) -> io::Result<()> {
-    let action = CLEAR_BYTE | if port.is_some() { SEND_EVENT } else { 0 };
-    let mut notify = UnmapNotify { index, action, port: port.map_or(0, |port| port.0) };
-    // SAFETY: the structure is the one that both devices' call of this number reads.
-    unsafe { call(file, number, &raw mut notify) }.map(drop)
+/// `struct ioctl_gntdev_unmap_grant_ref` and `struct ioctl_gntalloc_dealloc_gref`, which are alike.
+#[repr(C)]
+struct GiveUp {
+    index: u64,
+    count: u32,
+    pad: u32,
+}
+
+/// Pages that a device keeps under an index, until they are given up. Of pages of ours the kernel then keeps those that the
+/// peer still has.
+#[derive(Debug)]
+struct Indexed {
+    file: Arc<File>,
+    path: &'static str,
+    /// The device's numbers of the calls with [`GiveUp`] and with [`UnmapNotify`].
+    calls: [libc::c_ulong; 2],
+    index: u64,
+    count: u32,
+}
+
+impl Indexed {
+    fn forget(&mut self) {
+        let mut request = GiveUp { index: self.index, count: self.count, pad: 0 };
+        // SAFETY: the structure is the one that both devices' call of this number reads.
+        if let Err(e) = unsafe { call(&self.file, self.calls[0], &raw mut request) } {
+            tracing::error!("{}: {} pages at {:#x} cannot be given up: {e}", self.path, self.count, self.index);
+        }
+    }
+}
+
+impl Release for Indexed {
+    fn release(&mut self, base: NonNull<u8>, len: usize) {
+        unmap(base, len);
+        self.forget();
+    }
+
+    fn on_unmap(&mut self, offset: usize, port: Option<EventPort>) -> io::Result<()> {
+        debug_assert!(offset < self.count as usize * PAGE);
+        let action = CLEAR_BYTE | if port.is_some() { SEND_EVENT } else { 0 };
+        let index = self.index + offset as u64;
+        let mut notify = UnmapNotify { index, action, port: port.map_or(0, |port| port.0) };
+        // SAFETY: the structure is the one that both devices' call of this number reads.
+        unsafe { call(&self.file, self.calls[1], &raw mut notify) }.map(drop)
+    }
 }
 
 /// Maps what a device handed out at `index`.

@@ -19,6 +19,7 @@ use pointsman_dataplane::offload::{self, Gso, GsoKind, Offload};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Counters;
 
+use super::copy::copy;
 use super::groups::Groups;
 use super::link::Fault;
 use crate::netif::ring::{BackRing, SLOTS};
@@ -31,8 +32,6 @@ const MAX_FURTHER: usize = 18;
 pub(super) const FATAL_SLOTS: usize = 20;
 /// Bytes that one pull takes, about: a burst of 64 KiB pieces would keep the neighbours waiting.
 const PULL: usize = 256 * 1024;
-/// Copies that are tried again in one pull, because a page was not in memory.
-const RETRIES: usize = 4;
 
 /// A packet on its way.
 #[derive(Debug)]
@@ -285,10 +284,7 @@ impl FromGuest {
     /// Makes all copies with one call, and spoils the answers of those that failed.
     #[inline]
     fn copy(&mut self, grants: &mut dyn Grants) {
-        let mut known = grants.copy(&mut self.ops).is_ok();
-        if known && self.ops.iter().any(|op| op.status() == GrantStatus::EAGAIN) {
-            known = self.copy_again(grants);
-        }
+        let known = copy(grants, &mut self.ops);
         for (op, spoils) in self.ops.iter_mut().zip(&self.spoils) {
             if !known {
                 op.set_status(GrantStatus::GENERAL_ERROR);
@@ -297,21 +293,6 @@ impl FromGuest {
                 self.answers[usize::from(*spoils)].status = status::ERROR;
             }
         }
-    }
-
-    /// Tries those again whose page was not in memory, a few times. False when nothing is known of any.
-    #[cold]
-    fn copy_again(&mut self, grants: &mut dyn Grants) -> bool {
-        let mut tries = RETRIES;
-        for op in &mut self.ops {
-            while op.status() == GrantStatus::EAGAIN && tries > 0 {
-                tries -= 1;
-                if grants.copy(std::slice::from_mut(op)).is_err() {
-                    return false;
-                }
-            }
-        }
-        true
     }
 
     /// Hands on what was copied whole.

@@ -14,6 +14,7 @@
 //! no state is written when the backend ends.
 
 mod control;
+mod copy;
 mod from_guest;
 mod groups;
 mod interface;

@@ -15,6 +15,7 @@ use pointsman_dataplane::offload::{self, GsoKind, Offload, Offloads};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Counters;
 
+use super::copy::copy;
 use super::groups::Groups;
 use super::link::Fault;
 use crate::netif::keys::Abilities;
@@ -24,8 +25,6 @@ use crate::{CopyOp, DomId, GrantStatus, Grants, PAGE};
 
 /// Copies that wait for the flush; with more of them they are made at once.
 const MOST_OPS: usize = 4 * SLOTS as usize;
-/// Copies that are tried again in one flush, because a page was not in memory.
-const RETRIES: usize = 4;
 /// Most copies for one frame: its chunks, and its pages' ends.
 const OPS_A_FRAME: usize = 64;
 
@@ -200,10 +199,7 @@ impl ToGuest {
         if self.planned.is_empty() {
             return;
         }
-        let mut known = grants.copy(&mut self.ops).is_ok();
-        if known && self.ops.iter().any(|op| op.status() == GrantStatus::EAGAIN) {
-            known = self.copy_again(grants);
-        }
+        let known = copy(grants, &mut self.ops);
         let (mut op, mut slot, mut sent, mut bytes) = (0, 0, 0, 0);
         for (frame, end) in self.frames.drain(..) {
             let mut whole = true;
@@ -233,21 +229,6 @@ impl ToGuest {
         self.ring.show();
         self.planned.clear();
         self.ops.clear();
-    }
-
-    /// As in [`from_guest`](super::from_guest).
-    #[cold]
-    fn copy_again(&mut self, grants: &mut dyn Grants) -> bool {
-        let mut tries = RETRIES;
-        for op in &mut self.ops {
-            while op.status() == GrantStatus::EAGAIN && tries > 0 {
-                tries -= 1;
-                if grants.copy(std::slice::from_mut(op)).is_err() {
-                    return false;
-                }
-            }
-        }
-        true
     }
 
     /// Frees what was planned and not sent.

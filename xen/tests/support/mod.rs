@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, reason = "shared by several tests, of which each uses a part")]
 
+pub mod stage;
+
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
