@@ -47,6 +47,12 @@ pub enum XenError {
         /// What the hypervisor said.
         source: io::Error,
     },
+    /// Too few pages for a ring.
+    #[error("no ring fits into {pages} pages; raise the parameter limit of the module xen-gntalloc")]
+    RingSize {
+        /// How many there are.
+        pages: usize,
+    },
     /// Xenstore refused.
     #[error("xenstore {path}: {code}")]
     Store {

@@ -9,7 +9,7 @@
 //!   checks as Xen checks, so that a backend can be shown every kind of hostile guest, by the hundred, in a test.
 //!
 //! On the seam stand [`netif`], the protocol between netfront and netback, [`vif`], the backend as a port of the engine,
-//! and [`frontend`], the guest's side of it for tests.
+//! [`ring`], memory shared once with a guest that runs our agent, and [`frontend`], an unmodified guest for tests.
 //!
 //! A guest's memory can change while it is looked at. Nothing in this crate forms a reference to it: what is mapped is an
 //! address, read by atomic loads, each field once, copied and then judged.
@@ -21,6 +21,8 @@ pub mod frontend;
 mod grant;
 mod ids;
 pub mod netif;
+#[cfg(feature = "vif")]
+pub mod ring;
 mod seam;
 pub mod sim;
 #[cfg(feature = "vif")]

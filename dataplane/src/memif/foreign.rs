@@ -20,6 +20,7 @@ use super::region::{Mapping, Region};
 use super::ring::{COOKIE, Ring};
 use super::state::{MemifState, Peer, Shared};
 use super::wire::MAX_LOG2_RING_SIZE;
+use crate::port::Counters;
 
 /// How long a worker is given to let go of a ring pair: it looks once a breath, and is woken for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -59,15 +60,16 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// A port that is down, and the handle to connect it by. `path` is what the state shows as its place.
+    /// A port that is down and counts in `counters`, and the handle to connect it by. `path` is what the state shows as its
+    /// place.
     ///
     /// # Errors
     /// No descriptor left.
-    pub fn new(role: Role, path: impl Into<PathBuf>) -> io::Result<(Self, MemifPort)> {
+    pub fn new(role: Role, path: impl Into<PathBuf>, counters: Arc<Counters>) -> io::Result<(Self, MemifPort)> {
         let mailbox = Arc::new(Mailbox::new()?);
         let state = MemifState { role, socket: path.into(), id: 0, peer: None, connects: 0, last_disconnect: None };
         let shared = Arc::new(Shared::new(state));
-        let port = MemifPort::new(Arc::clone(&mailbox), Arc::clone(&shared), 0);
+        let port = MemifPort::new(Arc::clone(&mailbox), Arc::clone(&shared), 0, counters);
         Ok((Self { mailbox, shared, link: Mutex::default(), alarm: Arc::new(bell::create()?) }, port))
     }
 
@@ -251,7 +253,7 @@ mod tests {
         let client = Foreign::lay_out(pages(), geometry, &bells[0]).unwrap();
         let server = Foreign::find(pages(), geometry, &bells[1]).unwrap();
         [(Role::Client, client), (Role::Server, server)].map(|(role, rings)| {
-            let (handle, mut port) = Foreign::new(role, "/test").unwrap();
+            let (handle, mut port) = Foreign::new(role, "/test", Arc::default()).unwrap();
             handle.connect(rings, peer());
             let mut pool = Pool::new(64).unwrap();
             port.tick(&mut pool, Nanos::now());

@@ -169,8 +169,9 @@ impl Memif {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<io::Result<Vec<_>>>()
             .map_err(MemifError::Control)?;
-        let port =
-            |(i, mailbox): (usize, &Arc<Mailbox>)| MemifPort::new(Arc::clone(mailbox), Arc::clone(&shared), i as u16);
+        let port = |(i, mailbox): (usize, &Arc<Mailbox>)| {
+            MemifPort::new(Arc::clone(mailbox), Arc::clone(&shared), i as u16, Arc::default())
+        };
         let ports = mailboxes.iter().enumerate().map(port).collect();
         let key = control.add(options, mailboxes, Arc::clone(&shared))?;
         Ok((Self { key, shared }, ports))

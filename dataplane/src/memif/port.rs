@@ -36,8 +36,8 @@ struct Attached {
 }
 
 impl MemifPort {
-    pub(super) fn new(mailbox: Arc<Mailbox>, shared: Arc<Shared>, queue: u16) -> Self {
-        Self { mailbox, shared, queue, counters: Arc::default(), attached: None, watched: None, door_watched: false }
+    pub(super) fn new(mailbox: Arc<Mailbox>, shared: Arc<Shared>, queue: u16, counters: Arc<Counters>) -> Self {
+        Self { mailbox, shared, queue, counters, attached: None, watched: None, door_watched: false }
     }
 
     /// Which of the memif's ring pairs this is.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::{Indexed, call, map, number};
+use super::{Indexed, call, index_of, map, number};
 use crate::seam::{Access, Allocator, Shared};
 use crate::{DomId, GrantRef, XenError};
 
@@ -14,19 +14,9 @@ pub(super) const ALLOC: libc::c_ulong = number(b'G', 5, 24);
 pub(super) const DEALLOC: libc::c_ulong = number(b'G', 6, 16);
 pub(super) const NOTIFY: libc::c_ulong = number(b'G', 7, 16);
 
-/// Most pages of one call.
-const MOST: usize = 512;
+/// Most pages of one call: more than any `limit` that makes sense.
+const MOST: usize = 64 * 1024;
 const WRITABLE: u16 = 1;
-
-/// `struct ioctl_gntalloc_alloc_gref`, with room for so many.
-#[repr(C)]
-struct AllocRequest {
-    domain: u16,
-    flags: u16,
-    count: u32,
-    index: u64,
-    grants: [u32; MOST],
-}
 
 #[derive(Debug)]
 pub(super) struct AllocDevice {
@@ -45,19 +35,19 @@ impl Allocator for AllocDevice {
             return Err(XenError::io("granting pages")(io::ErrorKind::InvalidInput.into()));
         }
         let flags = if access == Access::Write { WRITABLE } else { 0 };
-        let mut request = AllocRequest { domain: domain.0, flags, count: pages as u32, index: 0, grants: [0; MOST] };
+        // `struct ioctl_gntalloc_alloc_gref`: domain and flags of 16 bits, a count, an index of 64 bits, the grants.
+        let ([d0, d1], [f0, f1]) = (domain.0.to_ne_bytes(), flags.to_ne_bytes());
+        let count = pages as u32;
+        let mut request = vec![0; 4 + pages];
+        request[..2].copy_from_slice(&[u32::from_ne_bytes([d0, d1, f0, f1]), count]);
+        let granting = "granting pages (there are as many as the parameter limit of the module xen-gntalloc says)";
         // SAFETY: the structure is the one that this call reads and writes, with room for `count` grants.
-        unsafe { call(&self.file, ALLOC, &raw mut request) }.map_err(XenError::io("granting pages"))?;
-        let grants = request.grants[..pages].iter().copied().map(GrantRef).collect();
-        let mut release = Indexed {
-            file: Arc::clone(&self.file),
-            path: PATH,
-            calls: [DEALLOC, NOTIFY],
-            index: request.index,
-            count: request.count,
-        };
+        unsafe { call(&self.file, ALLOC, request.as_mut_ptr()) }.map_err(XenError::io(granting))?;
+        let index = index_of([request[2], request[3]]);
+        let grants = request[4..].iter().copied().map(GrantRef).collect();
+        let mut release = Indexed { file: Arc::clone(&self.file), path: PATH, calls: [DEALLOC, NOTIFY], index, count };
         // Our own side always writes, whatever the peer may.
-        match map(&self.file, request.index, pages, true) {
+        match map(&self.file, index, pages, true) {
             Ok(base) => Ok((Shared::new(base, pages, Box::new(release)), grants)),
             Err(e) => {
                 release.forget();

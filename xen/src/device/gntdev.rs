@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::{Indexed, call, map, number};
+use super::{Indexed, call, index_of, map, number};
 use crate::seam::{Access, Grants, Shared};
 use crate::{CopyOp, DomId, GrantRef, GrantStatus, XenError};
 
@@ -15,17 +15,8 @@ pub(super) const UNMAP: libc::c_ulong = number(b'G', 1, 16);
 pub(super) const NOTIFY: libc::c_ulong = number(b'G', 7, 16);
 pub(super) const COPY: libc::c_ulong = number(b'G', 8, 16);
 
-/// Most pages of one mapping: two rings have one each.
-const MOST: usize = 64;
-
-/// `struct ioctl_gntdev_map_grant_ref`, with room for so many.
-#[repr(C)]
-struct MapRequest {
-    count: u32,
-    pad: u32,
-    index: u64,
-    refs: [[u32; 2]; MOST],
-}
+/// Most pages of one mapping, as the kernel has it by default (parameter `limit`).
+const MOST: usize = 64 * 1024;
 
 /// `struct ioctl_gntdev_grant_copy`.
 #[repr(C)]
@@ -47,23 +38,19 @@ impl GrantDevice {
 
 impl Grants for GrantDevice {
     fn map(&self, domain: DomId, grants: &[GrantRef], access: Access) -> Result<Shared, XenError> {
-        let mut request = MapRequest { count: grants.len() as u32, pad: 0, index: 0, refs: [[0; 2]; MOST] };
         if grants.is_empty() || grants.len() > MOST {
             return Err(XenError::io("mapping grants")(io::ErrorKind::InvalidInput.into()));
         }
-        for (entry, grant) in request.refs.iter_mut().zip(grants) {
-            *entry = [domain.0.into(), grant.0];
-        }
+        // `struct ioctl_gntdev_map_grant_ref`: count and padding, an index of 64 bits, then who and which for each.
+        let count = grants.len() as u32;
+        let mut request = vec![[count, 0], [0, 0]];
+        request.extend(grants.iter().map(|grant| [u32::from(domain.0), grant.0]));
         // SAFETY: the structure is the one that this call reads and writes, with `count` entries filled.
-        unsafe { call(&self.file, MAP, &raw mut request) }.map_err(XenError::io("registering grants to be mapped"))?;
-        let mut release = Indexed {
-            file: Arc::clone(&self.file),
-            path: PATH,
-            calls: [UNMAP, NOTIFY],
-            index: request.index,
-            count: request.count,
-        };
-        match map(&self.file, request.index, grants.len(), access == Access::Write) {
+        unsafe { call(&self.file, MAP, request.as_mut_ptr()) }
+            .map_err(XenError::io("registering grants to be mapped"))?;
+        let index = index_of(request[1]);
+        let mut release = Indexed { file: Arc::clone(&self.file), path: PATH, calls: [UNMAP, NOTIFY], index, count };
+        match map(&self.file, index, grants.len(), access == Access::Write) {
             Ok(base) => Ok(Shared::new(base, grants.len(), Box::new(release))),
             Err(e) => {
                 release.forget();

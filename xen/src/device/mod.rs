@@ -131,6 +131,12 @@ impl Release for Indexed {
     }
 }
 
+/// An index of 64 bits that lies in two words.
+fn index_of([a, b]: [u32; 2]) -> u64 {
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.to_ne_bytes(), b.to_ne_bytes());
+    u64::from_ne_bytes([a0, a1, a2, a3, b0, b1, b2, b3])
+}
+
 /// Maps what a device handed out at `index`.
 fn map(file: &File, index: u64, pages: usize, write: bool) -> io::Result<NonNull<u8>> {
     let access = if write { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };

@@ -124,6 +124,17 @@ pub fn read_config(store: &mut Xenstore, paths: &Paths, domain: DomId, handle: u
     })
 }
 
+/// Writes a key of the backend's part, unless the toolstack has removed that: what it removed must not come back.
+///
+/// # Errors
+/// As xenstore says.
+pub fn write_if_there(store: &mut Xenstore, paths: &Paths, path: &str, value: &str) -> Result<(), XenError> {
+    store.transaction(|t| match t.get(&format!("{}/state", paths.back))? {
+        Some(_) => t.write(path, value),
+        None => Ok(()),
+    })
+}
+
 /// What a backend offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -255,11 +266,11 @@ fn read_abilities(store: &mut Xenstore, front: &str) -> Result<Abilities, XenErr
     })
 }
 
-fn require(store: &mut Xenstore, path: &str) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn require(store: &mut Xenstore, path: &str) -> Result<Vec<u8>, KeyError> {
     store.get(path)?.ok_or_else(|| KeyError::Missing { path: path.into() })
 }
 
-fn require_u32(store: &mut Xenstore, path: String) -> Result<u32, KeyError> {
+pub(crate) fn require_u32(store: &mut Xenstore, path: String) -> Result<u32, KeyError> {
     let value = require(store, &path)?;
     parse_u32(path, &value)
 }
@@ -268,7 +279,7 @@ fn parse_u32(path: String, value: &[u8]) -> Result<u32, KeyError> {
     decimal(value, u32::MAX.into()).map(|n| n as u32).ok_or_else(|| wrong(path, value, "a decimal number of 32 bits"))
 }
 
-fn wrong(path: String, value: &[u8], want: &'static str) -> KeyError {
+pub(crate) fn wrong(path: String, value: &[u8], want: &'static str) -> KeyError {
     let mut value = String::from_utf8_lossy(value).into_owned();
     value.truncate(value.char_indices().nth(40).map_or(value.len(), |(at, _)| at));
     KeyError::Value { path, value, want }
@@ -282,7 +293,7 @@ pub fn decimal(text: &[u8], max: u64) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|n| *n <= max)
 }
 
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
+pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let mut bytes = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut bytes {

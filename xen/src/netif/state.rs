@@ -56,6 +56,8 @@ pub struct Situation {
     pub attached: bool,
     /// It broke the protocol, and must close before it may come again.
     pub broken: bool,
+    /// What stands in the store as an offer is ours, not that of a backend before us.
+    pub offered: bool,
 }
 
 /// What to do. Afterwards the situation is looked at again, until it is [`Rest`](Self::Rest).
@@ -111,6 +113,7 @@ pub fn decide(now: Situation) -> Action {
         (Closing, _) => Action::Write(Closed),
         (Connected | Reconfigured, Some(Connected)) if !now.broken => Action::TakeOver,
         (InitWait | Initialised, Some(Connected)) if !now.broken => Action::Connect,
+        (InitWait, Some(Initialising)) if now.online && !now.offered => Action::Offer,
         (InitWait | Initialised, Some(Initialising | Initialised | InitWait)) if now.online => Action::Rest,
         (InitWait | Initialised, None | Some(Closed | Unknown)) => Action::Write(Closed),
         _ if gone => Action::Write(Closed),
@@ -124,7 +127,7 @@ mod tests {
     use State::*;
 
     fn at(back: State, front: State, attached: bool) -> Situation {
-        Situation { back: Some(back), online: true, front: Some(front), attached, broken: false }
+        Situation { back: Some(back), online: true, front: Some(front), attached, broken: false, offered: true }
     }
 
     #[test]
@@ -149,6 +152,8 @@ mod tests {
             "the guest connected while nobody was there"
         );
         assert_eq!(decide(at(Connected, Closed, false)), Action::Write(Closed), "it closed while nobody was there");
+        let stale = Situation { offered: false, ..at(InitWait, Initialising, false) };
+        assert_eq!(decide(stale), Action::Offer, "what the one before could do may not be what we can");
     }
 
     #[test]
@@ -174,19 +179,20 @@ mod tests {
             [Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured];
         for back in states {
             for front in states.map(Some).into_iter().chain([None]) {
-                for bits in 0..8 {
+                for bits in 0..16 {
                     let mut now = Situation {
                         back: Some(back),
                         front,
                         online: bits & 1 != 0,
                         attached: bits & 2 != 0,
                         broken: bits & 4 != 0,
+                        offered: bits & 8 != 0,
                     };
                     let mut steps = 0;
                     loop {
                         match decide(now) {
                             Action::Rest | Action::Forget => break,
-                            Action::Offer => now.back = Some(InitWait),
+                            Action::Offer => (now.back, now.offered) = (Some(InitWait), true),
                             Action::Connect => (now.back, now.attached) = (Some(Connected), true),
                             Action::TakeOver => now.attached = true,
                             Action::Detach(to) => (now.back, now.attached) = (to.or(now.back), false),
@@ -194,11 +200,11 @@ mod tests {
                             Action::Reconfigure => now.back = Some(Reconfigured),
                         }
                         steps += 1;
-                        assert!(steps < 6, "no end from {back:?} {front:?} {bits:03b}");
+                        assert!(steps < 6, "no end from {back:?} {front:?} {bits:04b}");
                     }
                     assert!(
                         !(now.broken && now.attached),
-                        "a broken guest stays attached: {back:?} {front:?} {bits:03b}"
+                        "a broken guest stays attached: {back:?} {front:?} {bits:04b}"
                     );
                 }
             }

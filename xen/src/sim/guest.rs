@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::{self, Mapped};
@@ -94,7 +95,7 @@ impl Allocator for SimAllocator {
             free.frames.remove(&frame);
             self.memory.domain.permit(*grant, domain, frame as u32, access == Access::Read);
         }
-        let release = Granted { memory: Arc::clone(&self.memory), first, grants: grants.clone() };
+        let release = Granted { memory: Arc::clone(&self.memory), first, grants: grants.clone(), cleared: Vec::new() };
         Ok((Shared::new(base, pages, Box::new(release)), grants))
     }
 }
@@ -105,10 +106,16 @@ struct Granted {
     memory: Arc<Memory>,
     first: usize,
     grants: Vec<GrantRef>,
+    /// Bytes that become zero when it goes.
+    cleared: Vec<usize>,
 }
 
 impl Release for Granted {
     fn release(&mut self, base: NonNull<u8>, len: usize) {
+        for at in self.cleared.drain(..) {
+            // SAFETY: within the mapping, as `on_unmap` saw to; others may look at it meanwhile.
+            unsafe { AtomicU8::from_ptr(base.as_ptr().add(at)) }.store(0, Relaxed);
+        }
         memory::unmap(base, len);
         let mut free = self.memory.free.lock().unwrap_or_else(PoisonError::into_inner);
         for (frame, grant) in (self.first..).zip(self.grants.drain(..)) {
@@ -120,7 +127,13 @@ impl Release for Granted {
         }
     }
 
-    fn on_unmap(&mut self, _offset: usize, _port: Option<EventPort>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// A domain is one process here, so that its pages go by this drop or with the whole domain.
+    fn on_unmap(&mut self, offset: usize, port: Option<EventPort>) -> io::Result<()> {
+        if port.is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        debug_assert!(offset < self.grants.len() * PAGE);
+        self.cleared.push(offset);
+        Ok(())
     }
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use pointsman_dataplane::port::Counters;
 
 use super::from_guest::FromGuest;
 use super::groups::Groups;
@@ -14,6 +16,7 @@ use super::{Guests, VifOptions};
 use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys};
 use crate::netif::ring::{BackRing, Page};
 use crate::netif::state::{Action, Situation, State, decide};
+use crate::ring::{self, Channel};
 use crate::xenstore::Xenstore;
 use crate::{Access, DomId, GrantRef, Grants, Hypervisor, Shared, XenError};
 
@@ -63,12 +66,15 @@ pub(super) struct Interface {
     paths: Paths,
     /// Its queues' mailboxes, from when the engine was told of it.
     queues: Vec<Arc<Mailbox>>,
+    /// The other way to its guest, where it has one queue.
+    ring: Option<Channel>,
     state: VifState,
     attached: bool,
     /// Links that wait for those of other guests, see [`hold`](Self::hold).
     ready: Vec<(usize, Box<Link>)>,
     holds: bool,
     broken: bool,
+    offered: bool,
     /// What the toolstack wants of it cannot be had: it stays closed until it is removed.
     unserved: bool,
     /// Recalled, and not all queues have let go.
@@ -85,11 +91,13 @@ impl Interface {
             handle,
             paths: Paths::new(backend, domain, handle),
             queues: Vec::new(),
-            state: VifState(Arc::new(Mutex::new("waiting for its guest".into()))),
+            ring: None,
+            state: VifState::new("waiting for its guest"),
             attached: false,
             ready: Vec::new(),
             holds: false,
             broken: false,
+            offered: false,
             unserved: false,
             leaving: None,
             watched: false,
@@ -117,6 +125,10 @@ impl Interface {
         format!("{}/state", self.paths.front)
     }
 
+    fn front_ring(&self) -> String {
+        format!("{}/{}", self.paths.front, ring::RING)
+    }
+
     fn say(&self, mode: String) {
         tracing::info!("domain {} vif {}: {mode}", self.domain, self.handle);
         self.state.set(mode);
@@ -126,8 +138,29 @@ impl Interface {
     pub(super) fn look(&mut self, tools: &mut Tools<'_>) -> Result<Next, XenError> {
         if !self.watched {
             tools.store.watch(&self.front_state(), &self.token())?;
+            tools.store.watch(&self.front_ring(), &self.token())?;
             self.watched = true;
         }
+        let ring = self.look_at_ring(tools)?;
+        Ok(match (self.look_at_vif(tools)?, ring) {
+            (Next::Wait, Some(due)) => Next::At(due),
+            (Next::At(at), Some(due)) => Next::At(at.min(due)),
+            (next, _) => next,
+        })
+    }
+
+    fn look_at_ring(&mut self, tools: &mut Tools<'_>) -> Result<Option<Instant>, XenError> {
+        // A guest without a driver of its own for the vif may have an agent all the same.
+        if self.queues.is_empty() && !(Channel::is_announced(tools.store, &self.paths)? && self.announce(tools)?) {
+            return Ok(None);
+        }
+        let Some(ring) = &mut self.ring else { return Ok(None) };
+        let due = ring.look(tools.store, tools.hypervisor, tools.grants, &self.paths)?;
+        self.state.set_ring(ring.describe());
+        Ok(due)
+    }
+
+    fn look_at_vif(&mut self, tools: &mut Tools<'_>) -> Result<Next, XenError> {
         for _ in 0..STEPS {
             self.collect();
             if self.leaving.is_some() {
@@ -176,16 +209,13 @@ impl Interface {
             front: front.and_then(|value| State::parse(&value)),
             attached: self.attached,
             broken: self.broken,
+            offered: self.offered,
         })
     }
 
     fn write_state(&self, store: &mut Xenstore, state: State) -> Result<(), XenError> {
         let path = format!("{}/state", self.paths.back);
-        // Together with a look whether it is there: a node that the toolstack has just removed must not come back.
-        store.transaction(|t| match t.get(&path)? {
-            Some(_) => t.write(&path, state.as_str()),
-            None => Ok(()),
-        })
+        keys::write_if_there(store, &self.paths, &path, state.as_str())
     }
 
     /// Takes back links that workers gave up of their own accord.
@@ -222,6 +252,7 @@ impl Interface {
     fn forget(&mut self, tools: &mut Tools<'_>) -> Result<(), XenError> {
         if self.watched {
             tools.store.unwatch(&self.front_state(), &self.token())?;
+            tools.store.unwatch(&self.front_ring(), &self.token())?;
         }
         if !self.queues.is_empty() {
             tools.guests.left(self.domain, self.handle);
@@ -244,11 +275,25 @@ impl Interface {
         };
         let queues = (0..tools.options.queues).map(|_| Mailbox::new(Arc::clone(tools.bell)).map(Arc::new));
         self.queues = queues.collect::<io::Result<_>>().map_err(XenError::io("making a mailbox"))?;
-        let ports = self.queues.iter().map(|queue| VifPort::new(Arc::clone(queue), self.state.clone()));
-        if let Err(e) = tools.guests.arrived(&config, ports.collect()) {
+        let mut ports = Vec::new();
+        for queue in &self.queues {
+            let counters = Arc::<Counters>::default();
+            let mut ring = None;
+            if tools.options.queues == 1 {
+                let made = Channel::new(self.domain, self.handle, Arc::clone(&counters));
+                let (channel, port) = made.map_err(XenError::io("making a ring's mailbox"))?;
+                (self.ring, ring) = (Some(channel), Some(port));
+            }
+            ports.push(VifPort::new(Arc::clone(queue), self.state.clone(), counters, ring));
+        }
+        if let Err(e) = tools.guests.arrived(&config, ports) {
             self.refuse(&e);
-            self.queues.clear();
+            (self.queues, self.ring) = (Vec::new(), None);
             return Ok(false);
+        }
+        if self.ring.is_some() {
+            let feature = format!("{}/{}", self.paths.back, ring::FEATURE);
+            keys::write_if_there(tools.store, &self.paths, &feature, "1")?;
         }
         Ok(true)
     }
@@ -283,7 +328,9 @@ impl Interface {
             return self.write_state(tools.store, State::Closed);
         }
         let offer = Offer { queues: tools.options.queues, gso: tools.options.gso };
-        keys::write_offer(tools.store, &self.paths, offer)
+        keys::write_offer(tools.store, &self.paths, offer)?;
+        self.offered = true;
+        Ok(())
     }
 
     /// Until when a guest that connects again and again is not connected.

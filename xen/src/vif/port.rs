@@ -1,10 +1,11 @@
-//! The worker's side of a vif: one queue.
+//! The worker's side of a vif: one queue, and the ring that a guest with our agent may have beside it.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::frame::Burst;
+use pointsman_dataplane::memif::MemifPort;
 use pointsman_dataplane::offload::Offloads;
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::{Counters, Port, Sleep};
@@ -20,16 +21,38 @@ const LONGEST: (Nanos, u32) = (Nanos::from_micros(250), 7);
 
 /// How an interface is attached, in words: read by anyone, said by the control thread.
 #[derive(Clone, Debug)]
-pub struct VifState(pub(super) Arc<Mutex<String>>);
+pub struct VifState(Arc<Mutex<Words>>);
+
+#[derive(Debug)]
+struct Words {
+    vif: String,
+    ring: Option<String>,
+}
 
 impl VifState {
-    /// As it is now.
-    pub fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn new(vif: &str) -> Self {
+        Self(Arc::new(Mutex::new(Words { vif: vif.into(), ring: None })))
     }
 
-    pub(super) fn set(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    /// As it is now.
+    pub fn get(&self) -> String {
+        let words = self.words();
+        match &words.ring {
+            Some(ring) => format!("{ring}; {}", words.vif),
+            None => words.vif.clone(),
+        }
+    }
+
+    pub(super) fn set(&self, vif: String) {
+        self.words().vif = vif;
+    }
+
+    pub(super) fn set_ring(&self, ring: Option<String>) {
+        self.words().ring = ring;
+    }
+
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,6 +63,10 @@ pub struct VifPort {
     state: VifState,
     counters: Arc<Counters>,
     link: Option<Box<Link>>,
+    /// While it is up, it carries what is sent to the guest.
+    ring: Option<MemifPort>,
+    /// Whether the ring is heard first this time.
+    ring_first: bool,
     /// Channels that fired, and stay silent until they are unmasked.
     fired: [EventPort; 8],
     fired_len: usize,
@@ -52,12 +79,19 @@ pub struct VifPort {
 }
 
 impl VifPort {
-    pub(super) fn new(mailbox: Arc<Mailbox>, state: VifState) -> Self {
+    pub(super) fn new(
+        mailbox: Arc<Mailbox>,
+        state: VifState,
+        counters: Arc<Counters>,
+        ring: Option<MemifPort>,
+    ) -> Self {
         Self {
             mailbox,
             state,
-            counters: Arc::default(),
+            counters,
             link: None,
+            ring,
+            ring_first: false,
             fired: [EventPort(0); 8],
             fired_len: 0,
             spurious: 0,
@@ -104,11 +138,16 @@ impl VifPort {
         self.counters.dropped(DropReason::DescriptorInvalid, 1);
         self.let_go(pool, Some(fault));
     }
-}
 
-impl Port for VifPort {
+    /// The ring, while it is up.
     #[inline]
-    fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
+    fn ring(&mut self) -> Option<&mut MemifPort> {
+        self.ring.as_mut().filter(|ring| ring.is_up())
+    }
+
+    /// What the guest sent through the vif itself.
+    #[inline]
+    fn pull_vif(&mut self, pool: &mut Pool, burst: &mut Burst) {
         if self.mailbox.has_changed() {
             self.exchange(pool);
         }
@@ -126,45 +165,8 @@ impl Port for VifPort {
         }
     }
 
-    #[inline]
-    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        // A guest that can be reached is: another may have spoken to it before our turn to pull.
-        if self.mailbox.has_changed() {
-            self.exchange(pool);
-        }
-        let Some(link) = &mut self.link else {
-            self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
-            pool.free_all(burst.drain(..));
-            return;
-        };
-        if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
-            self.break_off(pool, fault);
-        }
-    }
-
-    #[inline]
-    fn flush(&mut self, pool: &mut Pool) {
-        if let Some(link) = &mut self.link {
-            link.to.flush(link.grants.as_mut(), pool, &self.counters);
-        }
-    }
-
-    #[inline]
-    fn notify(&mut self) {
-        if let Some(link) = &mut self.link
-            && link.to.must_notify()
-        {
-            let _ = link.events.notify(link.rx_event);
-        }
-    }
-
-    fn tick(&mut self, pool: &mut Pool, _now: Nanos) {
-        if self.mailbox.has_changed() {
-            self.exchange(pool);
-        }
-    }
-
-    fn arm(&mut self, sleep: &Sleep) -> bool {
+    /// Whether the vif may sleep.
+    fn arm_vif(&mut self, sleep: &Sleep) -> bool {
         if !self.door_watched {
             self.door_watched = sleep.watch_edge(self.mailbox.door.as_fd()).is_ok();
         }
@@ -208,8 +210,85 @@ impl Port for VifPort {
         self.fired_len = 0;
         true
     }
+}
+
+impl Port for VifPort {
+    #[inline]
+    fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        let Some(ring) = &mut self.ring else { return self.pull_vif(pool, burst) };
+        // Whoever is second may find the burst full.
+        self.ring_first = !self.ring_first;
+        if self.ring_first {
+            ring.pull(pool, burst);
+            self.pull_vif(pool, burst);
+        } else {
+            self.pull_vif(pool, burst);
+            if let Some(ring) = &mut self.ring {
+                ring.pull(pool, burst);
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        if let Some(ring) = self.ring() {
+            return ring.push(pool, burst);
+        }
+        // A guest that can be reached is: another may have spoken to it before our turn to pull.
+        if self.mailbox.has_changed() {
+            self.exchange(pool);
+        }
+        let Some(link) = &mut self.link else {
+            self.counters.dropped(DropReason::OutputDown, burst.len() as u64);
+            pool.free_all(burst.drain(..));
+            return;
+        };
+        if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
+            self.break_off(pool, fault);
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, pool: &mut Pool) {
+        if let Some(ring) = self.ring() {
+            ring.flush(pool);
+        }
+        if let Some(link) = &mut self.link {
+            link.to.flush(link.grants.as_mut(), pool, &self.counters);
+        }
+    }
+
+    #[inline]
+    fn notify(&mut self) {
+        if let Some(ring) = self.ring() {
+            ring.notify();
+        }
+        if let Some(link) = &mut self.link
+            && link.to.must_notify()
+        {
+            let _ = link.events.notify(link.rx_event);
+        }
+    }
+
+    fn tick(&mut self, pool: &mut Pool, now: Nanos) {
+        if let Some(ring) = &mut self.ring {
+            ring.tick(pool, now);
+        }
+        if self.mailbox.has_changed() {
+            self.exchange(pool);
+        }
+    }
+
+    fn arm(&mut self, sleep: &Sleep) -> bool {
+        // Both are asked, whatever the first says: who may not sleep is heard in the next breath.
+        let ring = self.ring.as_mut().is_none_or(|ring| ring.arm(sleep));
+        self.arm_vif(sleep) && ring
+    }
 
     fn disarm(&mut self) {
+        if let Some(ring) = &mut self.ring {
+            ring.disarm();
+        }
         let Some(link) = &mut self.link else { return };
         if let Ok(n) = link.events.fired(&mut self.fired[self.fired_len..]) {
             self.fired_len += n;
@@ -221,19 +300,28 @@ impl Port for VifPort {
     }
 
     fn detach(&mut self, pool: &mut Pool) {
+        if let Some(ring) = &mut self.ring {
+            ring.detach(pool);
+        }
         self.let_go(pool, None);
     }
 
     fn is_up(&self) -> bool {
-        self.link.is_some()
+        self.link.is_some() || self.ring.as_ref().is_some_and(Port::is_up)
     }
 
     fn is_full(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.to.is_full())
+        match &self.ring {
+            Some(ring) if ring.is_up() => ring.is_full(),
+            _ => self.link.as_ref().is_some_and(|link| link.to.is_full()),
+        }
     }
 
     fn accepts(&self) -> Offloads {
-        self.link.as_ref().map_or(Offloads::NONE, |link| link.to.accepts())
+        match &self.ring {
+            Some(ring) if ring.is_up() => ring.accepts(),
+            _ => self.link.as_ref().map_or(Offloads::NONE, |link| link.to.accepts()),
+        }
     }
 
     fn counters(&self) -> &Arc<Counters> {
