@@ -62,6 +62,8 @@ pub struct PortSpec {
     pub memif: MemifAddress,
     /// The interface.
     pub interface: InterfaceConfig,
+    /// Its address was given; else it is one that is as good as any.
+    pub names_mac: bool,
 }
 
 const PORT_KEYS: &str = "role, mac, address and mtu";
@@ -86,8 +88,10 @@ impl FromStr for PortSpec {
             }
         }
         memif.server = server.unwrap_or(false);
+        let names_mac = mac.is_some();
         let mac = mac.unwrap_or_else(|| default_mac(&memif));
-        Ok(Self { memif, interface: InterfaceConfig { mac, mtu: mtu.unwrap_or(DEFAULT_MTU), addresses } })
+        let interface = InterfaceConfig { mac, mtu: mtu.unwrap_or(DEFAULT_MTU), addresses };
+        Ok(Self { memif, interface, names_mac })
     }
 }
 

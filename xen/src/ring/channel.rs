@@ -121,13 +121,16 @@ impl Channel {
         self.last_attach = Some(Instant::now());
         match self.try_attach(store, hypervisor, grants, paths, session) {
             Ok(()) => {
-                tracing::info!("domain {} vif {} ring: connected, {:?}", self.domain, self.handle, self.describe());
+                let rings = self.describe().unwrap_or_default();
+                tracing::info!("domain {} vif {} ring: connected, {rings}", self.domain, self.handle);
                 keys::answer(store, paths, session, None)
             }
             // Only a store that is gone is our trouble; everything else is the guest's.
             Err(Refusal::Keys(KeyError::Xen(e @ (XenError::StoreProtocol(_) | XenError::Store { .. })))) => Err(e),
             Err(e) => {
-                tracing::warn!("domain {} vif {} ring is refused: {e}", self.domain, self.handle);
+                if !matches!(e, Refusal::Served) {
+                    tracing::warn!("domain {} vif {} ring is refused: {e}", self.domain, self.handle);
+                }
                 self.done_with = Some(session);
                 keys::answer(store, paths, session, Some(&e.to_string()))
             }

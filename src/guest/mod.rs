@@ -1,4 +1,7 @@
-//! `pointsman guest`: the guest's side of a memif, as a virtual router of our own or as a way to a namespace's Linux.
+//! `pointsman guest`: the guest's side of a memif or of a domU's ring, as a virtual router of our own or as a way to a
+//! namespace's Linux.
+
+mod xen;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +19,9 @@ use pointsman_dataplane::signals::Signals;
 use pointsman_dataplane::tap::{TapOptions, TapPort};
 use pointsman_dataplane::units::Nanos;
 use pointsman_dataplane::worker::{Worker, WorkerConfig};
+use pointsman_xen::ring::RingAgent;
+
+use xen::{Xen, XenArgs};
 
 /// Be a guest of an engine: a virtual router, or a way to one.
 #[derive(Debug, Args)]
@@ -39,6 +45,8 @@ struct RouterArgs {
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<RouteConfig>,
     #[command(flatten)]
+    xen: XenArgs,
+    #[command(flatten)]
     thread: Thread,
 }
 
@@ -54,6 +62,8 @@ struct TapArgs {
     #[arg(long = "netns", value_name = "NAMESPACE")]
     namespaces: Vec<PathBuf>,
     #[command(flatten)]
+    xen: XenArgs,
+    #[command(flatten)]
     thread: Thread,
 }
 
@@ -67,9 +77,9 @@ struct Thread {
     spin: u64,
 }
 
-const PORT_HELP: &str =
-    "An interface; repeat for each: SOCKET:ID[,role=client|server][,mac=MAC][,address=ADDRESS/LENGTH]...[,mtu=BYTES]";
-const MEMIF_HELP: &str = "A memif: SOCKET:ID[,role=client|server]; repeat for each, with its --tap";
+const PORT_HELP: &str = "An interface; repeat for each: SOCKET:ID (with --xen, vif:HANDLE)[,role=client|server][,mac=MAC][,address=ADDRESS/LENGTH]...[,mtu=BYTES]";
+const MEMIF_HELP: &str =
+    "A memif: SOCKET:ID (with --xen, vif:HANDLE)[,role=client|server]; repeat for each, with its --tap";
 
 /// Frame memory of a guest: both directions of two memifs, and a flood's worth in hand.
 const CHUNKS: usize = 8192;
@@ -84,16 +94,23 @@ impl Guest {
 }
 
 impl RouterArgs {
-    fn run(self) -> anyhow::Result<()> {
-        let router = Router::new(router_config(&self.ports, &self.routes))?;
+    fn run(mut self) -> anyhow::Result<()> {
+        // Before the first thread: all of them inherit what is blocked.
         let signals = Signals::block().context("blocking signals")?;
-        let (mut memifs, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
+        let xen = self.xen.open(self.ports.len())?;
+        if let Some(xen) = &xen {
+            for port in self.ports.iter_mut().filter(|port| !port.names_mac) {
+                port.interface.mac = xen.mac(&port.memif)?;
+            }
+        }
+        let router = Router::new(router_config(&self.ports, &self.routes))?;
+        let (mut channels, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
         for (n, spec) in self.ports.iter().enumerate() {
-            let (memif, port) = connect(&spec.memif, &format!("router{n}"))?;
-            memifs.push(memif);
+            let (channel, port) = connect(xen.as_ref(), &spec.memif, &format!("router{n}"))?;
+            channels.push(channel);
             ports.push(Box::new(port));
         }
-        self.thread.run(ports, Box::new(router), &memifs, &signals)
+        self.thread.run(ports, Box::new(router), &channels, &signals)
     }
 }
 
@@ -108,25 +125,40 @@ impl TapArgs {
             bail!("{namespaces} namespaces for {pairs} taps; give --netns once, or once for each");
         }
         let signals = Signals::block().context("blocking signals")?;
-        let (mut memifs, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
+        let xen = self.xen.open(pairs)?;
+        let (mut channels, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
         for (n, (address, tap)) in self.memifs.iter().zip(&self.taps).enumerate() {
             let netns = self.namespaces.get(n).or(self.namespaces.first()).cloned();
-            let options = TapOptions { device: tap.clone(), netns, mtu: None, mac: None };
-            let (memif, port) = connect(address, tap)?;
-            memifs.push(memif);
+            // The engine takes frames from the vif's own address only.
+            let mac = xen.as_ref().map(|xen| xen.mac(address)).transpose()?;
+            let options = TapOptions { device: tap.clone(), netns, mtu: None, mac };
+            let (channel, port) = connect(xen.as_ref(), address, tap)?;
+            channels.push(channel);
             ports.push(Box::new(port));
             ports.push(Box::new(TapPort::open(&options)?));
         }
-        self.thread.run(ports, Box::new(Patch), &memifs, &signals)
+        self.thread.run(ports, Box::new(Patch), &channels, &signals)
     }
 }
 
-/// The control side, which must live as long as the port is used, and the port.
-fn connect(address: &MemifAddress, name: &str) -> anyhow::Result<(Memif, MemifPort)> {
+/// The control side of a way to an engine, which must live as long as its port is used.
+enum Channel {
+    Memif(Memif),
+    Ring {
+        /// Takes the ring down when it goes.
+        _agent: RingAgent,
+    },
+}
+
+fn connect(xen: Option<&Xen>, address: &MemifAddress, name: &str) -> anyhow::Result<(Channel, MemifPort)> {
+    if let Some(xen) = xen {
+        let (agent, port) = xen.connect(address)?;
+        return Ok((Channel::Ring { _agent: agent }, port));
+    }
     let role = if address.server { Role::Server } else { Role::Client };
     let (memif, ports) = Memif::start(&MemifOptions::new(name, &address.socket, address.id, role))?;
     let port = ports.into_iter().next().with_context(|| format!("memif {address}: no ring"))?;
-    Ok((memif, port))
+    Ok((Channel::Memif(memif), port))
 }
 
 /// How often a guest looks whether it was let in.
@@ -135,7 +167,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: u32 = 3;
 
 /// The error of a memif that another guest has, and that was never ours.
-fn taken(memif: &Memif) -> Option<anyhow::Error> {
+fn taken(channel: &Channel) -> Option<anyhow::Error> {
+    let Channel::Memif(memif) = channel else { return None };
     let state = memif.state();
     let reason = state.last_disconnect.filter(|reason| state.connects == 0 && reason.contains("already connected"))?;
     let place = format!("{}:{}", state.socket.display(), state.id);
@@ -148,7 +181,7 @@ impl Thread {
         &self,
         ports: Vec<Box<dyn Port>>,
         forward: Box<dyn Forward>,
-        memifs: &[Memif],
+        channels: &[Channel],
         signals: &Signals,
     ) -> anyhow::Result<()> {
         let config =
@@ -161,7 +194,7 @@ impl Thread {
             if signals.wait_for(LOOK) {
                 break Ok(());
             }
-            match memifs.iter().find_map(taken) {
+            match channels.iter().find_map(taken) {
                 // The engine may not have noticed yet that the guest before us has died.
                 Some(reason) if refusals == PATIENCE => break Err(reason),
                 Some(_) => refusals += 1,
