@@ -47,7 +47,7 @@ pub struct XenOptions {
 /// One figure of one contender.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct XenRow {
-    /// `netback + bridge` or `pointsman xen-vif`.
+    /// `netback + bridge`, `pointsman xen-vif` or `pointsman xen-ring`.
     pub backend: &'static str,
     /// What was measured.
     pub what: String,
@@ -77,21 +77,20 @@ pub fn xen(options: &XenOptions) -> Result<()> {
     eprintln!("{}", host.line());
     leave_network()?;
     let machine = Machine::boot(&image)?;
-    let contenders = [Backend::Netback, Backend::Pointsman(options.command.clone())];
+    let ours = Backend::Pointsman(options.command.clone());
+    ours.install(&machine)?;
+    let contenders = [(Backend::Netback, false), (ours.clone(), false), (ours, true)];
+    let contenders = contenders.map(|(backend, agent)| Contender { backend, agent });
     let mut shortfalls = Shortfalls::default();
-    let mut measured: Vec<(Backend, Vec<Vec<Figure>>)> = Vec::new();
-    for backend in contenders {
-        backend.install(&machine)?;
-        measured.push((backend, Vec::new()));
-    }
+    let mut measured = contenders.map(|contender| (contender, Vec::new()));
     let mut progress = Progress::new(options.turns * measured.len());
     for turn in 0..options.turns {
-        for (backend, turns) in &mut measured {
-            progress.doing(backend.label());
-            match take_turn(&machine, backend, options.window) {
+        for (contender, turns) in &mut measured {
+            progress.doing(contender.label());
+            match take_turn(&machine, contender, options.window) {
                 Ok(figures) => turns.push(figures),
                 Err(why) => {
-                    shortfalls.fail(&format!("{}, turn {}", backend.label(), turn + 1), why, &progress)?;
+                    shortfalls.fail(&format!("{}, turn {}", contender.label(), turn + 1), why, &progress)?;
                     eprintln!("{}", machine.evidence());
                 }
             }
@@ -100,7 +99,7 @@ pub fn xen(options: &XenOptions) -> Result<()> {
         }
     }
     drop(progress);
-    let rows: Vec<XenRow> = measured.iter().flat_map(|(backend, turns)| rows(backend, turns)).collect();
+    let rows: Vec<XenRow> = measured.iter().flat_map(|(contender, turns)| rows(contender, turns)).collect();
     println!("{}", report::xen(&rows));
     println!("Emulated, one instruction after the other: these figures compare with each other and with nothing else.");
     if let Some(path) = &options.json {
@@ -109,20 +108,41 @@ pub fn xen(options: &XenOptions) -> Result<()> {
     shortfalls.conclude()
 }
 
+/// Who takes turns.
+#[derive(Clone, Debug)]
+struct Contender {
+    backend: Backend,
+    /// Our agent runs in the guests.
+    agent: bool,
+}
+
+impl Contender {
+    const fn label(&self) -> &'static str {
+        if self.agent { "pointsman xen-ring" } else { self.backend.label() }
+    }
+
+    /// What a guest's Linux calls its first vif.
+    const fn device(&self) -> &'static str {
+        if self.agent { "ring0" } else { "eth0" }
+    }
+}
+
 /// Medians over the turns.
-fn rows(backend: &Backend, turns: &[Vec<Figure>]) -> Vec<XenRow> {
+fn rows(contender: &Contender, turns: &[Vec<Figure>]) -> Vec<XenRow> {
     let Some(first) = turns.first() else { return Vec::new() };
     let figures = first.iter().enumerate().map(|(i, (what, unit, _))| {
         let values: Vec<f64> = turns.iter().filter_map(|turn| turn.get(i)).map(|figure| figure.2).collect();
         let (value, spread) = (median(&values), spread(&values));
-        XenRow { backend: backend.label(), what: what.clone(), unit, value, spread }
+        XenRow { backend: contender.label(), what: what.clone(), unit, value, spread }
     });
     figures.collect()
 }
 
 /// Backend and guests up, everything measured once, all of it down again, also when a measurement failed.
-fn take_turn(machine: &Machine, backend: &Backend, window: Duration) -> Result<Vec<Figure>> {
-    let guests: Vec<Domain> = (1..=GUESTS).map(|n| Domain::router(&format!("r{n}"), 10 + n)).collect();
+fn take_turn(machine: &Machine, contender: &Contender, window: Duration) -> Result<Vec<Figure>> {
+    let Contender { backend, agent } = contender;
+    let guest = |n| Domain { agent: *agent, ..Domain::router(&format!("r{n}"), 10 + n) };
+    let guests: Vec<Domain> = (1..=GUESTS).map(guest).collect();
     backend.start(machine)?;
     let result = guests.iter().try_for_each(|guest| guest.create(machine, backend)).and_then(|()| {
         for (n, guest) in guests.iter().enumerate() {
@@ -131,7 +151,13 @@ fn take_turn(machine: &Machine, backend: &Backend, window: Duration) -> Result<V
             let (network, gateway) = (format!("10.7.{n}.0/24"), guest.address());
             run("ip", &["route", "replace", &network, "via", &gateway])?;
         }
-        measure(&guests, window)
+        let mut figures = measure(&guests, contender.device(), window)?;
+        if *agent {
+            figures.extend(measure_routing("routed by Linux behind taps", window)?);
+            guests.iter().try_for_each(become_router)?;
+        }
+        figures.extend(measure_routing("routed", window)?);
+        Ok(figures)
     });
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     let destroy = format!("for name in {}; do xl destroy $name; done; true", names.join(" "));
@@ -141,19 +167,13 @@ fn take_turn(machine: &Machine, backend: &Backend, window: Duration) -> Result<V
 }
 
 /// Everything, once.
-fn measure(guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
+fn measure(guests: &[Domain], device: &str, window: Duration) -> Result<Vec<Figure>> {
     let mut figures: Vec<Figure> = Vec::new();
     let (first, second) = (&guests[0], &guests[1]);
     for frame in FrameSize::BOTH {
         let label = frame.label();
-        let from_here = |targets: &[String], count: &dyn Fn() -> Result<f64>| {
-            let blast = Blast::start(targets, frame);
-            let rate = count();
-            blast.stop();
-            rate
-        };
-        let into_first = || rate_in(first, "eth0", window);
-        figures.push((format!("to a guest, {label} B"), "frames/s", from_here(&[first.address()], &into_first)?));
+        let into_first = offered(&[first.address()], frame, || rate_in(first, device, window))?;
+        figures.push((format!("to a guest, {label} B"), "frames/s", into_first));
         let blast = |target: &str| {
             let seconds = 2.0 + window.as_secs_f64();
             first.shell()?.start(&format!("blast {target} 9 {} {seconds}", frame.in_memory()))
@@ -161,16 +181,10 @@ fn measure(guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
         let sending = blast(&Network::Lan.address(1))?;
         figures.push((format!("from a guest, {label} B"), "frames/s", rate_here(Network::Lan, window)?));
         sending.finish(PATIENCE)?;
-        let counting = start_rate_in(second, "eth0", window)?;
+        let counting = start_rate_in(second, device, window)?;
         let sending = blast(&second.address())?;
         figures.push((format!("guest to guest, {label} B"), "frames/s", counting.finish()?));
         sending.finish(PATIENCE)?;
-        for routing in ROUTING {
-            let targets: Vec<String> = (0..routing).map(|n| format!("10.7.{n}.1")).collect();
-            let total = from_here(&targets, &|| rate_here(Network::Out, window))?;
-            let what = format!("routed, each of {routing}, {label} B");
-            figures.push((what, "frames/s", total / routing as f64));
-        }
     }
     let seconds = window.as_secs().max(2);
     let here = |arguments: &str| -> Result<f64> {
@@ -188,6 +202,46 @@ fn measure(guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
     let ping = second.run(&format!("ping -q -c 20 -i 0.1 {}", first.address()))?;
     figures.push(("ping guest to guest".into(), "ms", average(&ping)?));
     Ok(figures)
+}
+
+/// The paper's Table I.
+fn measure_routing(what: &str, window: Duration) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for frame in FrameSize::BOTH {
+        for routing in ROUTING {
+            let targets: Vec<String> = (0..routing).map(|n| format!("10.7.{n}.1")).collect();
+            let total = offered(&targets, frame, || rate_here(Network::Out, window))?;
+            let what = format!("{what}, each of {routing}, {} B", frame.label());
+            figures.push((what, "frames/s", total / routing as f64));
+        }
+    }
+    Ok(figures)
+}
+
+/// In place of a guest's Linux, our router takes its vifs: the fastest that a guest with rings can be. It has no shell.
+fn become_router(guest: &Domain) -> Result<()> {
+    let [left, right] = [Network::Lan, Network::Out].map(|network| network.address(guest.vifs[0].host));
+    let router = format!(
+        "pointsman guest router --xen --port vif:0,address={left}/24 --port vif:1,address={right}/24 \
+         --route 10.7.0.0/16,via={}",
+        Network::Out.address(1)
+    );
+    let wait = "while [ -e /proc/$(cat /run/agent.pid) ]; do usleep 100000; done";
+    guest.run(&format!(
+        "setsid sh -c 'sleep 1; kill $(cat /run/agent.pid); {wait}; exec {router}' > /tmp/router.log 2>&1 < /dev/null &"
+    ))?;
+    interrupt::sleep(Duration::from_secs(2))?;
+    interrupt::wait_for(&format!("an answer from {}'s router", guest.name), PATIENCE, || {
+        Ok(run("ping", &["-q", "-c", "1", "-w", "2", &left]).is_ok())
+    })
+}
+
+/// Counts while datagrams are offered from here.
+fn offered(targets: &[String], frame: FrameSize, count: impl FnOnce() -> Result<f64>) -> Result<f64> {
+    let blast = Blast::start(targets, frame);
+    let rate = count();
+    blast.stop();
+    rate
 }
 
 /// Datagrams from here to several addresses in turn, more than can come through, until it is stopped.
@@ -307,7 +361,8 @@ mod tests {
     #[test]
     fn rows_are_medians_of_the_same_figure() {
         let turn = |value| vec![("ping".to_owned(), "ms", value), ("TCP".to_owned(), "Mbit/s", 2.0 * value)];
-        let rows = rows(&Backend::Netback, &[turn(1.0), turn(4.0), turn(2.0)]);
+        let contender = Contender { backend: Backend::Netback, agent: false };
+        let rows = rows(&contender, &[turn(1.0), turn(4.0), turn(2.0)]);
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[1].what.as_str(), rows[1].value, rows[1].spread), ("TCP", 4.0, Some(1.5)));
     }

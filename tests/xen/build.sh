@@ -121,6 +121,13 @@ libraries() { # libraries DISK: the libraries of all programs in it, and theirs,
         [ -n "$needed" ] || return 0
     done
 }
+agent_libraries() { # agent_libraries DISK: those of pointsman, which comes later
+    local name
+    mkdir -p "$1/lib/x86_64-linux-gnu"
+    for name in libgcc_s.so.1 libelf.so.1 libz.so.1 libm.so.6; do
+        cp -L "$(library $name)" "$1/lib/x86_64-linux-gnu/"
+    done
+}
 programs() { # programs DISK PATH...: from the packages, at the same place
     local disk=$1 path
     shift
@@ -152,12 +159,13 @@ for source in "$here"/tools/*.c; do
     gcc -O2 -Wall -Wextra -Werror -static -o "$stage/tools/$(basename "$source" .c)" "$source"
 done
 
-# 5. The guests' RAM disk: a kernel, netfront, a shell, iperf3.
+# 5. The guests' RAM disk: a kernel, netfront, a shell, iperf3, and what our agent wants, which dom0 adds to it.
 guest=$stage/domu
 disk "$guest"
 programs "$guest" usr/bin/iperf3 sbin/ethtool
+agent_libraries "$guest"
 libraries "$guest"
-kernel_modules "$guest" xen-netfront 8021q
+kernel_modules "$guest" xen-netfront 8021q xen-gntalloc xen-evtchn tun
 install -m 755 "$stage/tools"/* "$guest/usr/bin/"
 install -m 755 "$here/domu/init" "$guest/init"
 # `xl shutdown` and `xl reboot` reach the kernel, and it calls these.
@@ -179,11 +187,8 @@ programs "$host" $bin/{xl,xenstored,xenconsoled,libxl-save-helper,xen-init-dom0}
     usr/bin/{iperf3,flock} bin/{bash,ip} sbin/{bridge,brctl,ethtool}
 for program in "$root"/usr/bin/xenstore-*; do install -m 755 "$program" "$host/usr/bin/"; done
 ln -s "/$bin" "$host/usr/lib/xen"
-# Not told by any program: xl cancels threads, for which libc loads this one, or aborts; pointsman wants the others.
-mkdir -p "$host/lib/x86_64-linux-gnu"
-for name in libgcc_s.so.1 libelf.so.1 libz.so.1 libm.so.6; do
-    cp -L "$(library $name)" "$host/lib/x86_64-linux-gnu/"
-done
+# xl wants the first of them: it cancels threads, for which libc loads it, or aborts.
+agent_libraries "$host"
 libraries "$host"
 kernel_modules "$host" xen-gntdev xen-gntalloc xen-evtchn xen-privcmd xenfs xen-netback bridge tun virtio_net virtio_pci
 install -m 755 "$stage/tools"/* "$host/usr/bin/"

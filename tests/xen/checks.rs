@@ -36,6 +36,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "xl destroy", check: destroy },
     Check { name: "kill -9 and take-over under traffic", check: take_over },
     Check { name: "the engine is dead: xl destroy", check: destroy_while_dead },
+    Check { name: "rings of a guest's agent", check: rings },
     Check { name: "xl save, xl restore", check: save_and_restore },
     Check { name: "live migration to localhost", check: migrate },
     Check { name: "back to netback", check: back_to_netback },
@@ -217,6 +218,42 @@ fn destroy_while_dead(lab: &mut Lab) -> Result<Outcome> {
     lab.backend.revive(&lab.machine)?;
     reach(lab)?;
     Ok(Outcome::Passed(format!("in {:.1} s", took.as_secs_f64())))
+}
+
+/// A guest whose vif is a ring: it reaches and is reached, its connection outlives the engine, and the engine its agent.
+fn rings(lab: &mut Lab) -> Result<Outcome> {
+    if !lab.backend.is_process() {
+        return Ok(Outcome::NotOf("the kernel's backend knows no rings"));
+    }
+    let guest = Domain { agent: true, ..Domain::new("a1", Kind::Pv, 15) };
+    guest.create(&lab.machine, &lab.backend)?;
+    let number = lab.number("a1")?;
+    let shown = lab.machine.run("pointsman show ports")?;
+    let rings = shown.lines().find(|line| line.contains("rings of")).with_context(|| format!("no ring in\n{shown}"))?;
+    let size = rings.split("rings of ").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default().to_owned();
+    ping(&guest.address(), 5, "")?;
+    guest.run(&format!("ping -q -c 3 -W 5 {}", lab.u1.address()))?;
+    let mut notes = vec![size];
+    for (way, arguments) in [("to", "-t 3"), ("from", "-t 3 --reverse")] {
+        let report = Flow::start(None, &guest, arguments)?.finish()?;
+        let bits = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
+        ensure!(bits > 0.0, "{way} it: nothing arrived: {}", report["end"]);
+        notes.push(format!("{way} it {:.0} Mbit/s", bits / 1e6));
+    }
+    let held = lab.hold(&guest)?;
+    interrupt::sleep(Duration::from_secs(2))?;
+    lab.backend.kill(&lab.machine)?;
+    lab.backend.revive(&lab.machine)?;
+    guest.await_shell()?;
+    notes.push(format!("{} lines over the engine's death", lab.released(&guest, held)?));
+    drop(guest.shell()?.start("sleep 1; kill -9 $(cat /run/agent.pid)")?);
+    lab.machine.run(
+        "n=0; while pointsman show ports | grep -q 'rings of'; do n=$((n+1)); [ $n -lt 100 ] || exit 1; usleep 100000; done",
+    )
+    .context("the agent's death is not noticed")?;
+    lab.xl("destroy a1")?;
+    lab.assert_gone("a1", number)?;
+    Ok(Outcome::Passed(notes.join(", ")))
 }
 
 /// A connection from here to the guest outlives its time on disk.

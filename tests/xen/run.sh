@@ -17,5 +17,6 @@ if [ "$(id -u)" -ne 0 ] && sudo -n true 2>/dev/null; then
     variable=CARGO_TARGET_$(echo "$host" | tr 'a-z-' 'A-Z_')_RUNNER
     export "$variable=sudo -E"
 fi
-cargo build --locked --quiet --bin pointsman
-exec timeout --kill-after=10 900 cargo test --locked --quiet --test xen -- "$@"
+# Where every instruction is emulated, an unoptimised engine would be what is measured.
+cargo build --locked --quiet --profile lab --bin pointsman
+exec timeout --kill-after=10 900 cargo test --locked --quiet --test xen -- --engine "${CARGO_TARGET_DIR:-target}/lab/pointsman" "$@"

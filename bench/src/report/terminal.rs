@@ -8,7 +8,7 @@ use crate::figures::FrameSize;
 use crate::paper;
 use crate::xen::XenRow;
 
-/// Figures of backends, one row a figure, one column a backend; the last one beside the first.
+/// Figures of backends, one row a figure, one column a backend; the others beside the first.
 pub(crate) fn xen(rows: &[XenRow]) -> String {
     let mut backends: Vec<&str> = Vec::new();
     let mut whats: Vec<(&str, &str)> = Vec::new();
@@ -20,8 +20,11 @@ pub(crate) fn xen(rows: &[XenRow]) -> String {
             whats.push((&row.what, row.unit));
         }
     }
-    let headings = ["what", "unit"].into_iter().chain(backends.iter().copied()).chain(["ratio"]);
-    let mut table = empty(&headings.collect::<Vec<_>>());
+    let others = || backends.iter().skip(1);
+    let mut headings = vec!["what".to_owned(), "unit".to_owned()];
+    headings.extend(backends.iter().map(|backend| (*backend).to_owned()));
+    headings.extend(others().map(|backend| format!("{} x", backend.rsplit(' ').next().unwrap_or(backend))));
+    let mut table = empty(&headings.iter().map(String::as_str).collect::<Vec<_>>());
     for (what, unit) in whats {
         let row =
             |backend: &&str| rows.iter().find(|r| r.what == what && &r.backend == backend).map(|r| (r.value, r.spread));
@@ -34,12 +37,12 @@ pub(crate) fn xen(rows: &[XenRow]) -> String {
                 None => "-".into(),
             });
         }
-        cells.push(match (found.first(), found.last()) {
-            (Some(Some((first, _))), Some(Some((last, _)))) if found.len() > 1 && *first > 0.0 => {
-                format!("{:.2}", last / first)
-            }
-            _ => "-".into(),
-        });
+        for other in found.iter().skip(1) {
+            cells.push(match (found[0], other) {
+                (Some((first, _)), Some((other, _))) if first > 0.0 => format!("{:.2}", other / first),
+                _ => "-".into(),
+            });
+        }
         table.add_row(right(&cells));
     }
     format!("Backends on emulated Xen: medians (spread)\n{table}")

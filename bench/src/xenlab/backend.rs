@@ -1,11 +1,13 @@
 //! Who serves the guests' vifs: the contenders, behind the same few verbs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::domain::AGENT_DISK;
 use super::{Machine, Network, PATIENCE};
+use crate::process::run;
 
 /// A network backend in dom0, with what connects its vifs to the NICs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +46,15 @@ impl Backend {
     /// The command cannot be read, or does not run there.
     pub fn install(&self, machine: &Machine) -> Result<()> {
         let Self::Pointsman(command) = self else { return Ok(()) };
-        let program = std::fs::read(command).with_context(|| command.display().to_string())?;
+        let program = stripped(command).with_context(|| command.display().to_string())?;
         machine.dom0().put("/usr/bin/pointsman", &program, PATIENCE)?;
         machine.run("pointsman --version").context("pointsman does not run in the lab's dom0")?;
+        // The kernel unpacks RAM disks that follow each other over each other.
+        let script = format!(
+            "mkdir -p /tmp/agent/usr/bin && cp /usr/bin/pointsman /tmp/agent/usr/bin/ && cd /tmp/agent && \
+             find . | cpio -o -H newc 2> /dev/null | gzip -1 | cat /boot/domu.cpio.gz - > {AGENT_DISK} && rm -r /tmp/agent"
+        );
+        machine.run(&script).context("a RAM disk with the agent")?;
         Ok(())
     }
 
@@ -117,6 +125,15 @@ impl Backend {
         machine.run(START).context("starting the engine again")?;
         Ok(())
     }
+}
+
+/// A program without what only a debugger wants: guests are small.
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    let out = std::env::temp_dir().join(format!("pointsman-stripped-{}", std::process::id()));
+    run("strip", &["-o", &out.display().to_string(), &program.display().to_string()])?;
+    let bytes = std::fs::read(&out);
+    let _ = std::fs::remove_file(&out);
+    Ok(bytes?)
 }
 
 /// The engine's configuration: both NICs, a bridge domain for each, one of VLAN 10 of the LAN, and seats for whatever vifs

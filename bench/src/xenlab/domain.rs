@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use super::{Backend, Machine, Network, PATIENCE, Shell};
 use crate::interrupt;
 
+/// In dom0: the RAM disk of guests in which our agent runs.
+pub(super) const AGENT_DISK: &str = "/boot/domu-agent.cpio.gz";
+
 /// How a guest is virtualised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -77,17 +80,25 @@ pub struct Domain {
     pub vifs: Vec<Vif>,
     /// Whether it forwards from one vif to the other.
     pub router: bool,
+    /// Whether our agent runs in it, and makes rings of its vifs; with [`Backend::Pointsman`] only.
+    pub agent: bool,
 }
 
 impl Domain {
     /// A guest with one vif on the LAN.
     pub fn new(name: &str, kind: Kind, host: u8) -> Self {
-        Self { name: name.into(), kind, vifs: vec![Vif::lan(host)], router: false }
+        Self { name: name.into(), kind, vifs: vec![Vif::lan(host)], router: false, agent: false }
     }
 
     /// A guest that routes between both networks.
     pub fn router(name: &str, host: u8) -> Self {
-        Self { name: name.into(), kind: Kind::Pv, vifs: vec![Vif::lan(host), Vif::out(host)], router: true }
+        Self {
+            name: name.into(),
+            kind: Kind::Pv,
+            vifs: vec![Vif::lan(host), Vif::out(host)],
+            router: true,
+            agent: false,
+        }
     }
 
     /// Its address on the LAN.
@@ -172,13 +183,18 @@ impl Domain {
         if self.router {
             command_line.push_str(" forward=1");
         }
+        let (mut disk, mut memory) = ("/boot/domu.cpio.gz", 192);
+        if self.agent {
+            command_line.push_str(" agent=1");
+            (disk, memory) = (AGENT_DISK, 256);
+        }
         let vifs: Vec<String> = self.vifs.iter().map(|vif| format!("'{}'", vif.specification(backend))).collect();
         let kind = match self.kind {
             Kind::Pv => "pv",
             Kind::Pvh => "pvh",
         };
         format!(
-            "type = '{kind}'\nname = '{}'\nkernel = '/boot/vmlinux'\nramdisk = '/boot/domu.cpio.gz'\nmemory = 192\n\
+            "type = '{kind}'\nname = '{}'\nkernel = '/boot/vmlinux'\nramdisk = '{disk}'\nmemory = {memory}\n\
              vcpus = 1\ncmdline = '{command_line}'\nvif = [ {} ]\non_crash = 'preserve'\n",
             self.name,
             vifs.join(", "),
