@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::frame::Burst;
 use pointsman_dataplane::offload::{Gso, GsoKind, Offload, Partial, admit_blank};
@@ -165,6 +165,40 @@ fn uncut_tcp_passes_from_guest_to_guest() {
         assert_eq!(received[0].gso, Some((1448, theirs)));
         assert_eq!(received[0].data, got);
         assert_eq!(received[0].flags & 3, rx_flag::CSUM_BLANK | rx_flag::DATA_VALIDATED);
+    }
+}
+
+#[test]
+fn segments_of_a_burst_are_joined_for_a_guest_that_takes_pieces() {
+    let ip = Ipv4Header::new(0, 64, IpNumber::TCP, [10, 0, 0, 1], [10, 0, 0, 2]).unwrap();
+    let segments: Vec<Vec<u8>> = (0..10u32)
+        .map(|n| {
+            let mut data = Vec::new();
+            PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1])
+                .ip(IpHeaders::Ipv4(Ipv4Header { identification: n as u16, ..ip.clone() }, Ipv4Extensions::default()))
+                .tcp(1000, 2000, n * 1448, 1024)
+                .ack(1)
+                .write(&mut data, &[n as u8; 1448])
+                .unwrap();
+            data
+        })
+        .collect();
+    for (refuses, frames) in [(None, 1), (Some("feature-gso-tcpv6"), 10)] {
+        let mut rig = rig();
+        let mut options = FrontendOptions::default();
+        options.keys.retain(|(key, _)| Some(key.as_str()) != refuses);
+        let (_domain, mut frontend) = rig.connected(VICTIM, options);
+        rig.push(VICTIM, &segments);
+        let received = frontend.receive(0).unwrap();
+        assert_eq!(received.len(), frames);
+        if frames == 1 {
+            assert_eq!(received[0].gso, Some((1448, wire::GsoKind::Tcp4)));
+            let payload: Vec<u8> = (0..10).flat_map(|n| [n; 1448]).collect();
+            assert_eq!(received[0].data[54..], payload);
+        }
+        drop(frontend);
+        rig.remove(VICTIM);
+        rig.assert_clean();
     }
 }
 

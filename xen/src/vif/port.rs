@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::frame::Burst;
 use pointsman_dataplane::memif::MemifPort;
-use pointsman_dataplane::offload::Offloads;
+use pointsman_dataplane::offload::{self, Offloads};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::{Counters, Port, Sleep};
 use pointsman_dataplane::units::Nanos;
@@ -243,6 +243,9 @@ impl Port for VifPort {
             pool.free_all(burst.drain(..));
             return;
         };
+        if link.to.takes_pieces() {
+            offload::join(pool, burst);
+        }
         if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
             self.break_off(pool, fault);
         }

@@ -72,6 +72,13 @@ impl ToGuest {
         each.iter().filter(|(is, _)| *is).fold(Offloads::NONE, |all, (_, one)| all.with(*one))
     }
 
+    /// Whether the guest gains from segments that are joined: pages and slots, and walks through its stack.
+    #[inline]
+    pub(super) fn takes_pieces(&self) -> bool {
+        let Abilities { sg, gso_tcp4, gso_tcp6, csum_ip4, csum_ip6, .. } = self.abilities;
+        sg && gso_tcp4 && gso_tcp6 && csum_ip4 && csum_ip6
+    }
+
     /// Whether there are fewer pages than a burst takes.
     pub(super) fn is_full(&self) -> bool {
         (self.waiting as usize) < BURST && self.ring.waiting().is_ok_and(|waiting| (waiting as usize) < BURST)
