@@ -27,7 +27,7 @@ struct Keep(mpsc::Sender<VifPort>);
 
 impl Guests for Keep {
     fn arrived(&mut self, _: &VifConfig, ports: Vec<VifPort>) -> Result<(), Refusal> {
-        ports.into_iter().try_for_each(|port| self.0.send(port)).map_err(|_| "the bench is over".into())
+        ports.into_iter().try_for_each(|port| self.0.send(port).map_err(|_| "the bench is over".into()))
     }
 
     fn left(&mut self, _: DomId, _: u32) {}

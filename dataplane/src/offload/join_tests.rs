@@ -7,7 +7,7 @@ use crate::frame::Burst;
 /// A burst of these frames, joined.
 fn joined(pool: &mut Pool, frames: &[Vec<u8>]) -> Burst {
     let mut burst: Burst = frames.iter().map(|bytes| pool.frame_from(bytes).unwrap()).collect();
-    join(pool, &mut burst);
+    join(pool, &mut burst, Offloads::ALL);
     burst
 }
 
@@ -28,6 +28,44 @@ fn segments_that_come_together_are_the_piece_that_they_were() {
         let burst = joined(&mut pool, &flow.segments(&payload, 1448));
         let (bytes, offload) = flow.handed_over(&payload, 1448);
         assert_eq!(taken(&mut pool, burst), [(bytes, Some(offload))]);
+    }
+}
+
+#[test]
+fn datagrams_of_one_length_are_joined_for_whoever_takes_them() {
+    let mut pool = Pool::new(256).unwrap();
+    for udp_over_six in [false, true] {
+        // As short as Ethernet allows, and of the length of most; the last may be shorter, and is the last then.
+        for size in [18, 1472] {
+            let flow = Flow { kind: GsoKind::Udp, udp_over_six, vlan: Some(10), extra: 3, ..Flow::default() };
+            let payload = pattern(40 * usize::from(size) + 16);
+            let segments = flow.segments(&payload, size);
+            let burst = joined(&mut pool, &segments);
+            let (bytes, offload) = flow.handed_over(&payload, size);
+            assert_eq!(taken(&mut pool, burst), [(bytes, Some(offload))]);
+            let mut burst: Burst = segments.iter().map(|bytes| pool.frame_from(bytes).unwrap()).collect();
+            join(&mut pool, &mut burst, Offloads::ALL_BUT_UDP);
+            assert_eq!(taken(&mut pool, burst).len(), segments.len());
+        }
+    }
+    let flow = Flow { kind: GsoKind::Udp, ident: 1, ..Flow::default() };
+    let first = flow.packet(&pattern(100));
+    let mut blank = Flow { ident: 2, ..flow.clone() }.packet(&pattern(100));
+    blank[40..42].fill(0);
+    let mut elsewhere = Flow { ident: 2, ..flow.clone() }.packet(&pattern(100));
+    // Another port; the checksum follows.
+    elsewhere[37] = elsewhere[37].wrapping_add(1);
+    elsewhere[41] = elsewhere[41].wrapping_sub(1);
+    for (why, second) in [
+        ("longer than the first", Flow { ident: 2, ..flow.clone() }.packet(&pattern(101))),
+        ("identification", Flow { ident: 3, ..flow.clone() }.packet(&pattern(100))),
+        ("no payload", Flow { ident: 2, ..flow.clone() }.packet(&[])),
+        ("TCP", Flow { ident: 2, kind: GsoKind::TcpIpv4, ..flow.clone() }.packet(&pattern(100))),
+        ("no checksum", blank),
+        ("another port", elsewhere),
+    ] {
+        let burst = joined(&mut pool, &[first.clone(), second.clone()]);
+        assert_eq!(taken(&mut pool, burst), [(first.clone(), None), (second, None)], "{why}");
     }
 }
 

@@ -13,9 +13,9 @@ pub const IPV4: u16 = 0x0800;
 pub const IPV6: u16 = 0x86dd;
 
 /// Where TCP's checksum is in its header (RFC 9293, 3.1).
-pub const CHECKSUM_OFFSET: u16 = 16;
+pub const TCP_CHECKSUM_OFFSET: u16 = 16;
 /// Where UDP's is (RFC 768).
-const UDP_CHECKSUM_OFFSET: u16 = 6;
+pub const UDP_CHECKSUM_OFFSET: u16 = 6;
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
@@ -26,12 +26,19 @@ const DATA_OFFSET: usize = 12;
 /// 138; what is left is for IPv6's extension headers.
 pub const MAX_HEADERS: usize = 512;
 
-/// A frame with TCP in it.
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+/// Where the packet's length is in it.
+pub const UDP_LENGTH: usize = 4;
+
+/// A frame with TCP or UDP in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tcp {
+pub struct Upper {
     /// Where the IP header begins.
     pub network: usize,
-    /// Where the TCP header begins.
+    /// Whether it is IPv6's.
+    pub six: bool,
+    /// Where the TCP or UDP header begins.
     pub transport: usize,
     /// Where the payload begins.
     pub headers: usize,
@@ -56,27 +63,29 @@ struct Ip {
     pseudo: Option<u64>,
 }
 
-impl Tcp {
+impl Upper {
     /// Looks at the frame of `len` bytes that begins with `head`. None when it is not of this kind, is a fragment, or is
     /// inconsistent in any way.
     pub fn parse(head: &[u8], len: usize, kind: GsoKind) -> Option<Self> {
         let ip = Ip::parse(head, len)?;
-        let found = match head.get(ip.network)? >> 4 {
-            4 => GsoKind::TcpIpv4,
-            _ => GsoKind::TcpIpv6,
+        let six = head.get(ip.network)? >> 4 != 4;
+        let header = match (kind, ip.protocol) {
+            (GsoKind::TcpIpv4, ipv4::TCP) if !six => Self::tcp_header(head, ip.transport)?,
+            (GsoKind::TcpIpv6, ipv4::TCP) if six => Self::tcp_header(head, ip.transport)?,
+            (GsoKind::Udp, ipv4::UDP) => {
+                let told = head.get(ip.transport + UDP_LENGTH..)?.first_chunk()?;
+                (usize::from(u16::from_be_bytes(*told)) == len - ip.transport).then_some(UDP_HEADER)?
+            }
+            _ => return None,
         };
-        if found != kind || ip.protocol != ipv4::TCP {
-            return None;
-        }
-        let words = head.get(ip.transport + DATA_OFFSET)? >> 4;
-        let headers = ip.transport + usize::from(words) * 4;
+        let headers = ip.transport + header;
         let fits = headers <= head.len().min(MAX_HEADERS) && headers < len;
-        (fits && headers >= ip.transport + TCP_HEADER).then_some(Self {
-            network: ip.network,
-            transport: ip.transport,
-            headers,
-            pseudo: ip.pseudo,
-        })
+        fits.then_some(Self { network: ip.network, six, transport: ip.transport, headers, pseudo: ip.pseudo })
+    }
+
+    fn tcp_header(head: &[u8], at: usize) -> Option<usize> {
+        let header = usize::from(head.get(at + DATA_OFFSET)? >> 4) * 4;
+        (header >= TCP_HEADER).then_some(header)
     }
 }
 
@@ -144,7 +153,7 @@ pub fn fold(mut sum: u64) -> u16 {
 pub fn find_blank(head: &[u8], len: usize) -> Option<Blank> {
     let ip = Ip::parse(head, len)?;
     let offset = match ip.protocol {
-        ipv4::TCP => CHECKSUM_OFFSET,
+        ipv4::TCP => TCP_CHECKSUM_OFFSET,
         ipv4::UDP => UDP_CHECKSUM_OFFSET,
         _ => return None,
     };

@@ -18,7 +18,7 @@
 //! anybody forwards it. Cutting looks again, because it costs little and nothing may panic here.
 //!
 //! # What is not done
-//! UDP is not cut (it is never offered). Segments are joined only where that saves a system call each: [`join`].
+//! Segments and datagrams are joined only where that saves a system call or a guest's work each: [`join`].
 
 pub mod checksum;
 mod deliver;
@@ -43,11 +43,14 @@ use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::wire::ethernet;
-use layout::{CHECKSUM_OFFSET, Tcp};
+use layout::{TCP_CHECKSUM_OFFSET, UDP_CHECKSUM_OFFSET, Upper};
 
 /// The least payload of a segment. Stacks that honour any peer's wish for small segments go down to 36 bytes (Linux:
 /// `tcp_min_snd_mss` of 48, less 12 bytes of timestamps); below that it is only work that a guest makes for us.
 pub const MIN_SEGMENT: u16 = 32;
+
+/// The least payload of a datagram that is one of several: the shortest Ethernet frame has 18 bytes of it.
+pub const MIN_DATAGRAM: u16 = 16;
 
 /// What is left to do for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,26 @@ pub enum GsoKind {
     TcpIpv4,
     /// TCP over IPv6.
     TcpIpv6,
+    /// UDP over either: datagrams of one length in a row, of which the last may be shorter (Linux: `UDP_SEGMENT`).
+    Udp,
+}
+
+impl GsoKind {
+    /// Where the checksum is in the header.
+    const fn checksum_offset(self) -> u16 {
+        match self {
+            Self::TcpIpv4 | Self::TcpIpv6 => TCP_CHECKSUM_OFFSET,
+            Self::Udp => UDP_CHECKSUM_OFFSET,
+        }
+    }
+
+    /// The least payload of a segment.
+    const fn min_size(self) -> u16 {
+        match self {
+            Self::TcpIpv4 | Self::TcpIpv6 => MIN_SEGMENT,
+            Self::Udp => MIN_DATAGRAM,
+        }
+    }
 }
 
 impl Offload {
@@ -120,8 +143,12 @@ impl Offloads {
     pub const TCP_IPV6: Self = Self(8);
     /// Such TCP with CWR.
     pub const TCP_ECN: Self = Self(16);
+    /// UDP to be cut.
+    pub const UDP: Self = Self(32);
+    /// All but that, which is younger.
+    pub const ALL_BUT_UDP: Self = Self(31);
     /// All of these.
-    pub const ALL: Self = Self(31);
+    pub const ALL: Self = Self(63);
 
     /// Both.
     #[must_use]
@@ -137,19 +164,26 @@ impl Offloads {
 
     /// What a port must take for a frame that begins with `head` to go there as it is.
     fn needed(offload: Offload, head: &[u8]) -> Self {
+        let checksum = || match ethernet::Header::parse(head) {
+            Ok(header) if header.ethertype() == layout::IPV4 => Self::CHECKSUM_IPV4,
+            _ => Self::CHECKSUM_IPV6,
+        };
         match offload {
             Offload::Verified => Self::NONE,
-            Offload::Checksum(_) => match ethernet::Header::parse(head) {
-                Ok(header) if header.ethertype() == layout::IPV4 => Self::CHECKSUM_IPV4,
-                _ => Self::CHECKSUM_IPV6,
-            },
+            Offload::Checksum(_) => checksum(),
             Offload::Segment(_, gso) => {
-                let tcp = match gso.kind {
-                    GsoKind::TcpIpv4 => Self::TCP_IPV4.with(Self::CHECKSUM_IPV4),
-                    GsoKind::TcpIpv6 => Self::TCP_IPV6.with(Self::CHECKSUM_IPV6),
-                };
-                if gso.ecn { tcp.with(Self::TCP_ECN) } else { tcp }
+                let pieces = Self::pieces(gso.kind).with(checksum());
+                if gso.ecn { pieces.with(Self::TCP_ECN) } else { pieces }
             }
+        }
+    }
+
+    /// To cut such.
+    const fn pieces(kind: GsoKind) -> Self {
+        match kind {
+            GsoKind::TcpIpv4 => Self::TCP_IPV4,
+            GsoKind::TcpIpv6 => Self::TCP_IPV6,
+            GsoKind::Udp => Self::UDP,
         }
     }
 }
@@ -166,13 +200,13 @@ pub fn admit(pool: &mut Pool, frame: &mut Frame, offload: Offload) -> Result<(),
             offload
         }
         Offload::Segment(partial, gso) => {
-            let tcp = Tcp::parse(pool.head(frame), frame.len(), gso.kind).ok_or(DropReason::SegmentRequest)?;
-            let there = usize::from(partial.start) == tcp.transport && partial.offset == CHECKSUM_OFFSET;
-            if !there || gso.size < MIN_SEGMENT {
+            let upper = Upper::parse(pool.head(frame), frame.len(), gso.kind).ok_or(DropReason::SegmentRequest)?;
+            let there = usize::from(partial.start) == upper.transport && partial.offset == gso.kind.checksum_offset();
+            if !there || gso.size < gso.kind.min_size() {
                 return Err(DropReason::SegmentRequest);
             }
             // One segment is what it is already.
-            match frame.len() - tcp.headers > usize::from(gso.size) {
+            match frame.len() - upper.headers > usize::from(gso.size) {
                 true => offload,
                 false => Offload::Checksum(partial),
             }

@@ -1,12 +1,12 @@
 //! Cutting a frame into segments, as a network card does it (and Linux where there is none: `tcp_gso_segment`).
 //!
 //! Every segment has the headers of the whole, but for: the lengths; IPv4's identification, which counts up, and its
-//! header checksum; TCP's sequence number, which counts the payload; FIN and PSH, which only the last may have; CWR, which
+//! header checksum; UDP's checksum; TCP's sequence number, which counts the payload; FIN and PSH, which only the last may have; CWR, which
 //! only the first may have (RFC 3168, 6.1.2); and TCP's checksum, which is computed from nothing: what stands in the
 //! field is trusted only where the pseudo-header's destination is not to be had from the packet.
 
 use super::checksum::sum_from;
-use super::layout::{CHECKSUM_OFFSET, Tcp, fold};
+use super::layout::{UDP_LENGTH, Upper, fold};
 use super::{Gso, GsoKind, Offload};
 use crate::frame::Frame;
 use crate::pool::{CHUNK_DATA, Pool, Reader};
@@ -32,7 +32,7 @@ pub struct Segments {
 /// How far the cutting of a frame is.
 #[derive(Debug)]
 struct Cut {
-    tcp: Tcp,
+    upper: Upper,
     gso: Gso,
     payload: Reader,
     /// Bytes of payload that lie behind.
@@ -42,8 +42,8 @@ struct Cut {
     /// Segments made.
     made: u16,
     ident: u16,
-    sequence: u32,
-    flags: u8,
+    /// None: UDP.
+    tcp: Option<Tcp>,
     /// The sum over the pseudo-header, but for the length.
     pseudo: u64,
 }
@@ -67,7 +67,7 @@ impl Segments {
 
     /// Chunks that those take, at most.
     pub fn chunks_left(&self) -> usize {
-        let longest = self.cut.tcp.headers + usize::from(self.cut.gso.size);
+        let longest = self.cut.upper.headers + usize::from(self.cut.gso.size);
         self.left() * longest.div_ceil(CHUNK_DATA)
     }
 
@@ -82,7 +82,7 @@ impl Segments {
         let mut headers = pool.reader(&self.frame);
         // SAFETY: the readers are of our own frame, which lives as long as we do, and is not the segment.
         let copied = unsafe {
-            pool.append_read(&mut segment, &mut headers, cut.tcp.headers)
+            pool.append_read(&mut segment, &mut headers, cut.upper.headers)
                 && pool.append_read(&mut segment, &mut cut.payload, len)
         };
         if !copied || cut.rewrite(pool, &mut segment, len).is_none() {
@@ -104,65 +104,93 @@ impl Cut {
     fn of(pool: &Pool, frame: &Frame) -> Option<Self> {
         let Some(Offload::Segment(partial, gso)) = pool.offload(frame) else { return None };
         let head = pool.head(frame);
-        let tcp = Tcp::parse(head, frame.len(), gso.kind)?;
-        if usize::from(partial.start) != tcp.transport || gso.size == 0 {
+        let upper = Upper::parse(head, frame.len(), gso.kind)?;
+        if usize::from(partial.start) != upper.transport || gso.size == 0 {
             return None;
         }
-        let header = head.get(tcp.transport..tcp.headers)?;
         let word = |at: usize| Some(u16::from_be_bytes(*head.get(at..)?.first_chunk()?));
-        let pseudo = match tcp.pseudo {
+        let pseudo = match upper.pseudo {
             Some(pseudo) => pseudo,
             None => {
                 // The length of the whole is in it: out with it, by adding its complement.
-                let length = fold((frame.len() - tcp.transport) as u64);
-                u64::from(word(tcp.transport + usize::from(CHECKSUM_OFFSET))?) + u64::from(!length)
+                let length = fold((frame.len() - upper.transport) as u64);
+                u64::from(word(upper.transport + usize::from(gso.kind.checksum_offset()))?) + u64::from(!length)
             }
         };
         let mut payload = pool.reader(frame);
-        payload.skip(tcp.headers)?;
+        payload.skip(upper.headers)?;
         Some(Self {
-            tcp,
+            upper,
             gso,
             payload,
             done: 0,
-            total: frame.len() - tcp.headers,
+            total: frame.len() - upper.headers,
             made: 0,
-            ident: word(tcp.network + ipv4::field::IDENT)?,
-            sequence: u32::from_be_bytes(*header.get(SEQUENCE..)?.first_chunk()?),
-            flags: *header.get(FLAGS)?,
+            ident: word(upper.network + ipv4::field::IDENT)?,
+            tcp: match gso.kind {
+                GsoKind::Udp => None,
+                GsoKind::TcpIpv4 | GsoKind::TcpIpv6 => Some(Tcp::of(head.get(upper.transport..)?)?),
+            },
             pseudo,
         })
     }
 
     /// Gives a copy of the headers with `len` bytes of payload behind them their own values.
     fn rewrite(&self, pool: &mut Pool, segment: &mut Frame, len: usize) -> Option<()> {
-        let Tcp { network, transport, headers, .. } = self.tcp;
+        let Upper { network, transport, headers, six, .. } = self.upper;
         let head = pool.head_mut(segment);
         let ip = head.get_mut(network..transport)?;
-        match self.gso.kind {
-            GsoKind::TcpIpv4 => {
-                put16(ip, ipv4::field::LENGTH, (headers - network + len) as u16)?;
-                put16(ip, ipv4::field::IDENT, self.ident.wrapping_add(self.made))?;
-                ipv4::fill_checksum(ip);
-            }
-            GsoKind::TcpIpv6 => put16(ip, ipv6::field::LENGTH, (headers - network - ipv6::HEADER + len) as u16)?,
+        if six {
+            put16(ip, ipv6::field::LENGTH, (headers - network - ipv6::HEADER + len) as u16)?;
+        } else {
+            put16(ip, ipv4::field::LENGTH, (headers - network + len) as u16)?;
+            put16(ip, ipv4::field::IDENT, self.ident.wrapping_add(self.made))?;
+            ipv4::fill_checksum(ip);
         }
-        let tcp = head.get_mut(transport..headers)?;
-        let sequence = self.sequence.wrapping_add(self.done as u32);
-        *tcp.get_mut(SEQUENCE..)?.first_chunk_mut()? = sequence.to_be_bytes();
+        let header = head.get_mut(transport..headers)?;
+        let length = headers - transport + len;
+        match &self.tcp {
+            Some(tcp) => tcp.write(header, self.done, self.done + len == self.total)?,
+            None => put16(header, UDP_LENGTH, length as u16)?,
+        }
+        let field = usize::from(self.gso.kind.checksum_offset());
+        put16(header, field, 0)?;
+        let sum = u64::from(sum_from(pool, segment, transport).folded()) + self.pseudo + length as u64;
+        let checksum = match (!fold(sum), self.gso.kind) {
+            // Zero would say that there is none (RFC 768).
+            (0, GsoKind::Udp) => 0xffff,
+            (checksum, _) => checksum,
+        };
+        put16(pool.head_mut(segment), transport + field, checksum)
+    }
+}
+
+/// What TCP's header says of the whole.
+#[derive(Debug)]
+struct Tcp {
+    sequence: u32,
+    flags: u8,
+}
+
+impl Tcp {
+    fn of(header: &[u8]) -> Option<Self> {
+        let sequence = u32::from_be_bytes(*header.get(SEQUENCE..)?.first_chunk()?);
+        Some(Self { sequence, flags: *header.get(FLAGS)? })
+    }
+
+    /// Writes what the header of a segment says whose payload begins after `done` bytes.
+    fn write(&self, header: &mut [u8], done: usize, last: bool) -> Option<()> {
+        let sequence = self.sequence.wrapping_add(done as u32);
+        *header.get_mut(SEQUENCE..)?.first_chunk_mut()? = sequence.to_be_bytes();
         let mut flags = self.flags;
-        if self.done + len < self.total {
+        if !last {
             flags &= !(FIN | PSH);
         }
-        if self.done > 0 {
+        if done > 0 {
             flags &= !CWR;
         }
-        *tcp.get_mut(FLAGS)? = flags;
-        let field = usize::from(CHECKSUM_OFFSET);
-        put16(tcp, field, 0)?;
-        let length = (headers - transport + len) as u64;
-        let sum = u64::from(sum_from(pool, segment, transport).folded()) + self.pseudo + length;
-        put16(pool.head_mut(segment), transport + field, !fold(sum))
+        *header.get_mut(FLAGS)? = flags;
+        Some(())
     }
 }
 

@@ -55,11 +55,13 @@ impl Port for Sink {
     }
 }
 
-/// A TCP packet, told by what differs from segment to segment and what does not.
+/// A TCP or UDP packet, told by what differs from segment to segment and what does not.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
     pub(crate) vlan: Option<u16>,
     pub(crate) kind: GsoKind,
+    /// UDP over IPv6; TCP's kind tells.
+    pub(crate) udp_over_six: bool,
     /// Words of IPv4 options, or which extension headers there are (one bit each).
     pub(crate) extra: u8,
     pub(crate) tcp_options: u8,
@@ -71,7 +73,16 @@ pub(crate) struct Flow {
 impl Default for Flow {
     fn default() -> Self {
         let kind = GsoKind::TcpIpv4;
-        Self { vlan: None, kind, extra: 0, tcp_options: 0, ident: 0xfffe, sequence: 0xffff_f000, flags: 0x18 }
+        Self {
+            vlan: None,
+            kind,
+            udp_over_six: false,
+            extra: 0,
+            tcp_options: 0,
+            ident: 0xfffe,
+            sequence: 0xffff_f000,
+            flags: 0x18,
+        }
     }
 }
 
@@ -83,14 +94,14 @@ impl Flow {
             Ipv6RoutingExtensions, PacketBuilder, TcpHeader, VlanId, ip_number,
         };
         let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-        let ip = match self.kind {
-            GsoKind::TcpIpv4 => {
+        let ip = match self.six() {
+            false => {
                 let mut header = Ipv4Header::new(0, 64, ip_number::TCP, [10, 0, 0, 1], [192, 168, 255, 254]).unwrap();
                 header.identification = self.ident;
                 header.options = Ipv4Options::try_from(vec![1; usize::from(self.extra % 11) * 4].as_slice()).unwrap();
                 IpHeaders::Ipv4(header, Ipv4Extensions::default())
             }
-            GsoKind::TcpIpv6 => {
+            true => {
                 let mut address = [0; 16];
                 address[0] = 0xfd;
                 let header = Ipv6Header {
@@ -125,15 +136,22 @@ impl Flow {
             Some(vlan) => ethernet.single_vlan(VlanId::try_new(vlan).unwrap()).ip(ip),
             None => ethernet.ip(ip),
         };
-        step.tcp_header(tcp).write(&mut bytes, payload).unwrap();
+        match self.kind {
+            GsoKind::Udp => step.udp(1000, 2000).write(&mut bytes, payload).unwrap(),
+            GsoKind::TcpIpv4 | GsoKind::TcpIpv6 => step.tcp_header(tcp).write(&mut bytes, payload).unwrap(),
+        }
         bytes
+    }
+
+    fn six(&self) -> bool {
+        self.kind == GsoKind::TcpIpv6 || self.kind == GsoKind::Udp && self.udp_over_six
     }
 
     pub(super) fn start(&self) -> usize {
         let ethernet = if self.vlan.is_some() { 18 } else { 14 };
-        let ip = match self.kind {
-            GsoKind::TcpIpv4 => 20 + usize::from(self.extra % 11) * 4,
-            GsoKind::TcpIpv6 => {
+        let ip = match self.six() {
+            false => 20 + usize::from(self.extra % 11) * 4,
+            true => {
                 let has = |bit: u8| usize::from(self.extra & bit != 0);
                 40 + has(1) * 8 + has(2) * 16 + has(4) * 8
             }
@@ -145,10 +163,12 @@ impl Flow {
     pub(crate) fn handed_over(&self, payload: &[u8], size: u16) -> (Vec<u8>, Offload) {
         let mut bytes = self.packet(payload);
         let blank = layout::find_blank(&bytes, bytes.len()).unwrap();
-        let at = self.start() + 16;
+        let udp = self.kind == GsoKind::Udp;
+        let offset = if udp { 6 } else { 16 };
+        let at = self.start() + offset;
         bytes[at..at + 2].copy_from_slice(&blank.pseudo.to_be_bytes());
-        let partial = Partial { start: self.start() as u16, offset: 16 };
-        (bytes, Offload::Segment(partial, Gso { kind: self.kind, ecn: self.flags & 0x80 != 0, size }))
+        let partial = Partial { start: self.start() as u16, offset: offset as u16 };
+        (bytes, Offload::Segment(partial, Gso { kind: self.kind, ecn: self.flags & 0x80 != 0 && !udp, size }))
     }
 
     /// What must leave: each segment as the packet that it should be.
@@ -214,8 +234,10 @@ const UDP: Partial = Partial { start: 34, offset: 6 };
 
 #[test]
 fn a_piece_of_64_kib_is_cut_into_right_segments() {
-    for kind in [GsoKind::TcpIpv4, GsoKind::TcpIpv6] {
-        let flow = Flow { kind, flags: 0xd9, vlan: Some(10), extra: 3, tcp_options: 3, ..Flow::default() };
+    let kinds = [(GsoKind::TcpIpv4, false), (GsoKind::TcpIpv6, false), (GsoKind::Udp, false), (GsoKind::Udp, true)];
+    for (kind, udp_over_six) in kinds {
+        let flow =
+            Flow { kind, udp_over_six, flags: 0xd9, vlan: Some(10), extra: 3, tcp_options: 3, ..Flow::default() };
         let payload = pattern(65_000);
         let (bytes, offload) = flow.handed_over(&payload, 1448);
         let mut sink = Sink::default();

@@ -16,6 +16,8 @@ const DATA_VALID: u8 = 2;
 const TCP_IPV4: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV6`.
 const TCP_IPV6: u8 = 4;
+/// `VIRTIO_NET_HDR_GSO_UDP_L4`, of kernel 6.2.
+const UDP: u8 = 5;
 /// `VIRTIO_NET_HDR_GSO_ECN`, a flag beside the type.
 const ECN: u8 = 0x80;
 
@@ -31,7 +33,7 @@ mod field {
 /// What the header asks for; none: nothing.
 ///
 /// # Errors
-/// Something that is never offered: to cut UDP, or to cut without a checksum to complete. (The header length is a hint
+/// Something that is never offered: to cut UDP into fragments, or to cut without a checksum to complete. (The header length is a hint
 /// that nobody needs.)
 #[inline]
 pub fn read(header: &[u8; HEADER]) -> Result<Option<Offload>, DropReason> {
@@ -53,6 +55,7 @@ fn request(header: &[u8; HEADER]) -> Result<Option<Offload>, DropReason> {
         }
         TCP_IPV4 => GsoKind::TcpIpv4,
         TCP_IPV6 => GsoKind::TcpIpv6,
+        UDP => GsoKind::Udp,
         _ => return Err(DropReason::SegmentRequest),
     };
     let partial = partial.ok_or(DropReason::SegmentRequest)?;
@@ -76,12 +79,18 @@ pub fn write(offload: Option<Offload>, head: &[u8]) -> [u8; HEADER] {
     put(field::CHECKSUM_OFFSET, partial.offset);
     if let Some(Offload::Segment(_, gso)) = offload {
         put(field::GSO_SIZE, gso.size);
-        // The length of TCP's header is in the high half of its thirteenth byte, in words of four.
-        let words = head.get(usize::from(partial.start) + 12).map_or(5, |byte| byte >> 4);
+        let words = match gso.kind {
+            GsoKind::Udp => 2,
+            // The length of TCP's header is in the high half of its thirteenth byte, in words of four.
+            GsoKind::TcpIpv4 | GsoKind::TcpIpv6 => {
+                head.get(usize::from(partial.start) + 12).map_or(5, |byte| byte >> 4)
+            }
+        };
         put(field::HEADER_LENGTH, partial.start.saturating_add(u16::from(words) * 4));
         let kind = match gso.kind {
             GsoKind::TcpIpv4 => TCP_IPV4,
             GsoKind::TcpIpv6 => TCP_IPV6,
+            GsoKind::Udp => UDP,
         };
         header[field::GSO_TYPE] = if gso.ecn { kind | ECN } else { kind };
     }

@@ -91,6 +91,8 @@ pub enum TapError {
 pub struct Device {
     pub file: OwnedFd,
     pub mtu: u32,
+    /// Whether the kernel takes and gives UDP to be cut.
+    pub cuts_udp: bool,
     socket: OwnedFd,
     name: String,
 }
@@ -100,6 +102,8 @@ const QUEUE_LEN: libc::c_int = 2048;
 
 /// What the stack behind the device may leave to us: checksums, and TCP to be cut.
 const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+/// UDP to be cut, over IPv4 and over IPv6, from kernel 6.2 on (`TUN_F_USO4`, `TUN_F_USO6`).
+const UDP_OFFLOADS: libc::c_uint = 0x20 | 0x40;
 
 impl Device {
     /// Opens the device in its namespace, once a queue, and sets it up. A thread of its own does that when the namespace is not ours,
@@ -146,14 +150,15 @@ impl Device {
         let mut header = HEADER as libc::c_int;
         ioctl(&file, libc::TUNSETVNETHDRSZ, &mut header).map_err(setting(device, "set the header size"))?;
         // SAFETY: this request takes its argument as a value.
-        match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, OFFLOADS) } {
-            0 => {}
-            _ => return Err(setting(device, "turn offloads on")(io::Error::last_os_error())),
+        let set = |offloads: libc::c_uint| unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) } == 0;
+        let cuts_udp = set(OFFLOADS | UDP_OFFLOADS);
+        if !cuts_udp && !set(OFFLOADS) {
+            return Err(setting(device, "turn offloads on")(io::Error::last_os_error()));
         }
         // SAFETY: no pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
         let socket = owned(fd).map_err(setting(device, "open a socket to set it up"))?;
-        Ok(Self { file, mtu: 0, socket, name: device.to_owned() })
+        Ok(Self { file, mtu: 0, cuts_udp, socket, name: device.to_owned() })
     }
 
     fn set_up(&mut self, options: &TapOptions) -> Result<(), TapError> {

@@ -53,6 +53,7 @@ pub struct TapPort {
     /// fit is read into `rest` and copied, which is right for a frame now and then.
     wanted: usize,
     rest: Box<[u8]>,
+    accepts: Offloads,
     up: bool,
     watched: bool,
     next_look: Nanos,
@@ -89,6 +90,7 @@ impl TapPort {
         Self {
             wanted: 1,
             rest: vec![0; REST].into(),
+            accepts: if device.cuts_udp { Offloads::ALL } else { Offloads::ALL_BUT_UDP },
             device: Some(device),
             name: options.device.clone(),
             counters: Arc::default(),
@@ -273,7 +275,7 @@ impl Port for TapPort {
 
     #[inline]
     fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        offload::join(pool, burst);
+        offload::join(pool, burst, self.accepts());
         let (mut frames, mut bytes) = (0, 0);
         for frame in burst.drain(..) {
             match self.write(pool, &frame) {
@@ -319,7 +321,7 @@ impl Port for TapPort {
 
     /// The kernel takes all of it, whatever the device behind is told.
     fn accepts(&self) -> Offloads {
-        Offloads::ALL
+        self.accepts
     }
 
     fn counters(&self) -> &Arc<Counters> {

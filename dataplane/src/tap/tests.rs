@@ -151,6 +151,44 @@ fn tcp_and_udp_checksums_that_the_stack_leaves_to_us_are_completed() {
 }
 
 #[test]
+fn datagrams_of_a_burst_pass_the_stack_behind_a_tap_as_one() {
+    let Some(netns) = Netns::new("uso") else { return };
+    let mut pool = Pool::new(256).unwrap();
+    let mut port = netns.port(1500);
+    // Back where they came from, without a word about it.
+    netns.run("sysctl -qw net.ipv4.ip_forward=1");
+    netns.run("sysctl -qw net.ipv4.conf.all.send_redirects=0");
+    netns.run("sysctl -qw net.ipv4.conf.tap0.send_redirects=0");
+    netns.run("ip route add 10.7.0.0/24 via 10.9.0.2");
+    let datagram = |n: u8, ttl: u8| {
+        let mut bytes = Vec::new();
+        let ip = etherparse::Ipv4Header {
+            identification: n.into(),
+            ..etherparse::Ipv4Header::new(0, ttl, etherparse::ip_number::UDP, [10, 9, 0, 2], [10, 7, 0, 1]).unwrap()
+        };
+        let ip = etherparse::IpHeaders::Ipv4(ip, etherparse::Ipv4Extensions::default());
+        let ethernet = etherparse::PacketBuilder::ethernet2([2, 0x50, 0x4d, 0, 0, 2], [2, 0x50, 0x4d, 0, 0, 1]);
+        ethernet.ip(ip).udp(5, 7).write(&mut bytes, &[n; 18]).unwrap();
+        bytes
+    };
+    let mut burst: Burst = (0..40).map(|n| pool.frame_from(&datagram(n, 64)).unwrap()).collect();
+    port.push(&mut pool, &mut burst);
+    assert_eq!(
+        port.counters().tx_frames.load(std::sync::atomic::Ordering::Relaxed),
+        if port.device.as_ref().unwrap().cuts_udp { 1 } else { 40 }
+    );
+    let (mut sink, mut spare) = (Sink::default(), Burst::new());
+    let until = Nanos::now().plus(Nanos::from_secs(2));
+    while sink.got.len() < 40 && Nanos::now() < until {
+        port.pull(&mut pool, &mut burst);
+        offload::push(&mut sink, &mut pool, &mut burst, &mut spare);
+    }
+    let got: Vec<_> = sink.got.iter().map(|(bytes, _)| bytes[14..].to_vec()).collect();
+    let expected: Vec<_> = (0..40).map(|n| datagram(n, 63)[14..].to_vec()).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
 fn flows_are_spread_over_queues_and_every_frame_is_on_one() {
     let Some(netns) = Netns::new("queues") else { return };
     let mut pool = Pool::new(256).unwrap();

@@ -244,7 +244,7 @@ impl Port for VifPort {
             return;
         };
         if link.to.takes_pieces() {
-            offload::join(pool, burst);
+            offload::join(pool, burst, link.to.accepts());
         }
         if let Err(fault) = link.to.push(link.grants.as_mut(), pool, burst, &self.counters) {
             self.break_off(pool, fault);

@@ -145,6 +145,8 @@ impl ToGuest {
                 let kind = match gso.kind {
                     GsoKind::TcpIpv4 => wire::GsoKind::Tcp4,
                     GsoKind::TcpIpv6 => wire::GsoKind::Tcp6,
+                    // Not in the protocol, and not among what we accept.
+                    GsoKind::Udp => return Ok(Err(DropReason::SegmentRequest)),
                 };
                 extra = Some(Extra::Gso { size: gso.size, kind: Some(kind) }.emit(false));
             }
