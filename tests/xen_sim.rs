@@ -210,6 +210,36 @@ fn what_cannot_be_seated_is_refused_and_what_goes_makes_room() {
 }
 
 #[test]
+fn a_guest_that_migrates_has_its_address_twice_for_a_while() {
+    let mut host = Host::new();
+    let (a_domain, mut a) = host.guest(1, &[]);
+    let (_b, mut b) = host.guest(2, &[]);
+    // Its new life is there, and connected, before the old one ends.
+    let (_c, mut c) = host.guest(3, &[("mac", "00:16:3e:00:01:00")]);
+    assert!(b.send(0, &frame(2, 1, 1, 60), 0, &[]));
+    b.show_tx(0).unwrap();
+    assert_eq!(receive(&mut a, 1)[0].data, frame(2, 1, 1, 60));
+    // It sends at once; that stays where it is.
+    assert!(c.send(0, &frame(1, 2, 2, 60), 0, &[]));
+    c.show_tx(0).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(b.receive(0).unwrap().is_empty());
+    drop((a, a_domain));
+    host.toolstack.destroy(DomId(1), 0).unwrap();
+    let (state, begin) = (Toolstack::backend_path(DomId(1), 0) + "/state", Instant::now());
+    while host.toolstack.store.read(&state).unwrap() != b"6" {
+        assert!(begin.elapsed() < PATIENCE, "guest 1 is held");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    host.toolstack.finish_detach(DomId(1), 0).unwrap();
+    assert_eq!(receive(&mut b, 1)[0].data, frame(1, 2, 2, 60));
+    answered(&mut b);
+    assert!(b.send(0, &frame(2, 1, 3, 60), 0, &[]));
+    b.show_tx(0).unwrap();
+    assert_eq!(receive(&mut c, 1)[0].data, frame(2, 1, 3, 60));
+}
+
+#[test]
 fn what_was_sent_while_the_engine_was_dead_arrives() {
     let mut host = Host::new();
     let (_a, mut a) = host.guest(1, &[]);

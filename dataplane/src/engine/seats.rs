@@ -255,12 +255,13 @@ impl Seats {
             station,
             devices,
         };
+        // First the table: a guest that has something to say already must find itself in it.
+        shared.table.store(Arc::new(table));
         let told = shared.tell_workers(&sitter, newcomer.queues);
         if !told {
             plan.members[index] = Member::default();
             return Err(SeatError::Ending { port });
         }
-        shared.table.store(Arc::new(table));
         if let Err(source) = sitter.tell_devices() {
             plan.members[index] = Member::default();
             shared.remove(&mut plan, &sitter);

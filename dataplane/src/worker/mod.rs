@@ -232,11 +232,17 @@ impl Worker {
         let mut now = Nanos::now();
         let mut next_tick = now;
         let mut idle_since: Option<Nanos> = None;
+        // Ports that came up or went down while we slept, or came just now, are not to wait for the next tick.
+        let mut changed = true;
         while !self.doorbell.is_stopped() {
             if self.doorbell.is_waiting() {
                 self.run_errands();
+                changed = true;
             }
             let frames = self.breathe(&mut burst, now);
+            if std::mem::take(&mut changed) {
+                self.note_up();
+            }
             let began = now;
             now = Nanos::now();
             if now >= next_tick {
@@ -262,6 +268,7 @@ impl Worker {
                 continue;
             }
             self.rest(now);
+            changed = true;
             now = Nanos::now();
         }
         for slot in &mut self.slots {
@@ -420,16 +427,23 @@ impl Worker {
         }
     }
 
+    /// Tells the forwarder which ports are up.
+    fn note_up(&mut self) {
+        for slot in &self.slots {
+            let up = slot.port.is_up();
+            self.out.set_up(slot.id, up);
+            slot.port.counters().up.store(up, Relaxed);
+        }
+    }
+
     #[cold]
     fn tick(&mut self, now: Nanos) {
         for slot in &mut self.slots {
             slot.port.tick(&mut self.pool, now);
-            let up = slot.port.is_up();
-            self.out.set_up(slot.id, up);
-            slot.port.counters().up.store(up, Relaxed);
             // What is still unsent: a full transmit ring, a shaped port's queue.
             slot.pushed = true;
         }
+        self.note_up();
         self.forward.tick(&mut self.pool, &mut self.out, now);
         self.push();
         self.flush(now);

@@ -17,17 +17,56 @@ const DEFAULT_BRIDGE: &str = "xenbr0";
 /// The largest frame: an allowance must let one through at once.
 const SUPER_FRAME: u64 = 65_536;
 
+/// Which interface.
+type Key = (DomId, u32);
+
 /// Seats every interface in the bridge domain that its `bridge` and `vlan` name: `xenbr0`, or `xenbr0.12`.
-#[derive(Debug)]
+///
+/// When a guest migrates to its own host, its new interface is there before the old one is gone, with the same address. So
+/// one whose address is taken waits until it is not: what its guest sends stays in its ring.
 pub struct Seated {
     seats: Seats,
-    taken: BTreeMap<(DomId, u32), Seat>,
+    taken: BTreeMap<Key, (Place, Seat)>,
+    waiting: Vec<(Key, Newcomer)>,
+}
+
+/// The bridge domain and the address of an interface: there may be one of each.
+type Place = (String, Vec<Mac>);
+
+fn place(newcomer: &Newcomer) -> Place {
+    (newcomer.domain.clone(), newcomer.macs.clone())
 }
 
 impl Seated {
     /// In the seats of this engine.
     pub fn new(seats: Seats) -> Self {
-        Self { seats, taken: BTreeMap::new() }
+        Self { seats, taken: BTreeMap::new(), waiting: Vec::new() }
+    }
+
+    /// Who has the place that `newcomer` wants.
+    fn holder(&self, newcomer: &Newcomer) -> Option<Key> {
+        let wanted = place(newcomer);
+        let holder = self.taken.iter().find(|(_, (place, _))| *place == wanted && !wanted.1.is_empty());
+        holder.map(|(key, _)| *key)
+    }
+
+    fn seat(&mut self, key: Key, newcomer: Newcomer) -> Result<(), Refusal> {
+        let place = place(&newcomer);
+        self.taken.insert(key, (place, self.seats.take(newcomer)?));
+        Ok(())
+    }
+
+    /// Seats those whose place has become free.
+    fn seat_waiting(&mut self) {
+        for (key, newcomer) in std::mem::take(&mut self.waiting) {
+            if self.holder(&newcomer).is_some() {
+                self.waiting.push((key, newcomer));
+                continue;
+            }
+            if let Err(e) = self.seat(key, newcomer) {
+                tracing::warn!("domain {} vif {} is not served: {e}", key.0, key.1);
+            }
+        }
     }
 }
 
@@ -57,13 +96,24 @@ impl Guests for Seated {
             queues: ports.into_iter().map(|port| limited(port, vif)).collect(),
             mode: Box::new(move || mode.get()),
         };
-        self.taken.insert((vif.domain, vif.handle), self.seats.take(newcomer)?);
-        Ok(())
+        let key = (vif.domain, vif.handle);
+        if let Some((domain, handle)) = self.holder(&newcomer) {
+            tracing::warn!(
+                "domain {} vif {} waits until domain {domain} vif {handle}, which has the same address, is gone",
+                vif.domain,
+                vif.handle
+            );
+            self.waiting.push((key, newcomer));
+            return Ok(());
+        }
+        self.seat(key, newcomer)
     }
 
     fn left(&mut self, domain: DomId, handle: u32) {
-        if let Some(seat) = self.taken.remove(&(domain, handle)) {
+        self.waiting.retain(|(key, _)| *key != (domain, handle));
+        if let Some((_, seat)) = self.taken.remove(&(domain, handle)) {
             drop(self.seats.leave(seat));
+            self.seat_waiting();
         }
     }
 }
