@@ -172,8 +172,10 @@ fn measure(guests: &[Domain], device: &str, window: Duration) -> Result<Vec<Figu
     let (first, second) = (&guests[0], &guests[1]);
     for frame in FrameSize::BOTH {
         let label = frame.label();
-        let into_first = offered(&[first.address()], frame, || rate_in(first, device, window))?;
-        figures.push((format!("to a guest, {label} B"), "frames/s", into_first));
+        // The guest is asked before and answers after: under the flood neither would come through.
+        let counting = start_rate_in(first, device, window)?;
+        offered(&[first.address()], frame, || interrupt::sleep(window + Duration::from_secs(3)))?;
+        figures.push((format!("to a guest, {label} B"), "frames/s", counting.finish()?));
         let blast = |target: &str| {
             let seconds = 2.0 + window.as_secs_f64();
             first.shell()?.start(&format!("blast {target} 9 {} {seconds}", frame.in_memory()))
@@ -236,12 +238,12 @@ fn become_router(guest: &Domain) -> Result<()> {
     })
 }
 
-/// Counts while datagrams are offered from here.
-fn offered(targets: &[String], frame: FrameSize, count: impl FnOnce() -> Result<f64>) -> Result<f64> {
+/// Does something, counting say, while datagrams are offered from here.
+fn offered<T>(targets: &[String], frame: FrameSize, count: impl FnOnce() -> Result<T>) -> Result<T> {
     let blast = Blast::start(targets, frame);
-    let rate = count();
+    let counted = count();
     blast.stop();
-    rate
+    counted
 }
 
 /// Datagrams from here to several addresses in turn, more than can come through, until it is stopped.
@@ -317,10 +319,6 @@ fn start_rate_in(guest: &Domain, device: &str, window: Duration) -> Result<Count
     let count = format!("cat /sys/class/net/{device}/statistics/rx_packets; cut -d' ' -f1 /proc/uptime");
     let script = format!("sleep 0.7; {count}; sleep {}; {count}", window.as_secs_f64());
     guest.shell()?.start(&script).map(Counting)
-}
-
-fn rate_in(guest: &Domain, device: &str, window: Duration) -> Result<f64> {
-    start_rate_in(guest, device, window)?.finish()
 }
 
 /// Frames a second that arrive here, half a second from now.
