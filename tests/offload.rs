@@ -34,13 +34,17 @@ fn guest(name: &str, host: &str, mac: &str) -> String {
     )
 }
 
-/// A bridge domain with an uplink.
+/// A bridge domain with an uplink; `membership` may say more of it.
 fn uplink(membership: &str) -> String {
     format!("[[domain]]\nname = \"d\"\n[[port]]\nname = \"up0\"\nkind = \"netdev\"\ndevice = \"up0\"\n{membership}\n")
 }
 
 impl Net {
     fn new(workers: &str, vlan: Option<u16>) -> Self {
+        Self::with(workers, vlan, None)
+    }
+
+    fn with(workers: &str, vlan: Option<u16>, tso: Option<bool>) -> Self {
         let mut bed = Bed::new();
         let [a, b, lan, host] = ["a", "b", "lan", "host"].map(|name| bed.host(name));
         let mut engines = Vec::new();
@@ -63,6 +67,8 @@ impl Net {
                 membership
             }
         };
+        let tso = tso.map(|tso| format!("tso = {tso}\n")).unwrap_or_default();
+        let membership = format!("{tso}{membership}");
         let config = format!("{workers}{}{}{}", uplink(&membership), guest("a", &a, A), guest("b", &b, B));
         engines.push(bed.engine(&host, &config));
         for (host, mac, n) in [(&a, Some(A), 1), (&b, Some(B), 2), (&lan, None, 9)] {
@@ -175,6 +181,22 @@ fn a_network_gets_segments_with_right_checksums() {
         // And the other way, which brings frames as they are.
         let rate = net.iperf(&net.lan, (&net.a, "10.1.0.1"), "-n 20M");
         assert!(rate > 50e6, "{rate} b/s");
+        net.no_checksum_was_wrong();
+    }
+}
+
+#[test]
+fn pieces_are_left_to_the_kernel() {
+    need!("iperf3", "ss");
+    for workers in ["", TWO_WORKERS] {
+        let net = Net::with(workers, None, Some(true));
+        for (address, options) in [("10.1.0.9", "-n 40M"), ("fd01::9", "-6 -n 40M")] {
+            let left = net.mean("up0", "tx", || {
+                let rate = net.iperf(&net.a, (&net.lan, address), options);
+                assert!(rate > 50e6, "{address}: {rate} b/s");
+            });
+            assert!(left > 2000.0, "{address}: mean frame of {left} bytes");
+        }
         net.no_checksum_was_wrong();
     }
 }

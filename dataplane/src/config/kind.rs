@@ -20,10 +20,11 @@ const KINDS: [(&str, Kind); 4] =
     [("netdev", Kind::Netdev), ("memif", Kind::Memif), ("tap", Kind::Tap), ("pcap", Kind::Pcap)];
 
 /// Which kinds have a key: for telling where a key belongs that a port of another kind was given.
-const KEYS: [(&str, &str); 17] = [
+const KEYS: [(&str, &str); 18] = [
     ("device", "netdev or tap"),
     ("mode", "netdev"),
     ("busy_poll", "netdev"),
+    ("tso", "netdev"),
     ("queues", "netdev"),
     ("ring", "netdev"),
     ("socket", "memif"),
@@ -79,6 +80,7 @@ fn netdev(mistakes: &mut Mistakes<'_>, section: &mut Section<'_, '_>, claims: &m
         device: device.map(|found| found.value).unwrap_or_default(),
         mode: section.choice(mistakes, "mode", &modes).unwrap_or_default(),
         busy_poll: section.boolean(mistakes, "busy_poll").unwrap_or(false),
+        tso: section.boolean(mistakes, "tso"),
         queues: section.integer(mistakes, "queues", 1..=1024).map(|found| found.value as u32),
         ring: section.power_of_two(mistakes, "ring", 64..=32_768).unwrap_or(2_048) as u32,
     }

@@ -150,6 +150,8 @@ pub struct NetdevSpec {
     pub mode: Mode,
     /// Let system calls run the driver's receive work.
     pub busy_poll: bool,
+    /// Leave TCP that comes in pieces to the kernel and its card; none: where there is a card.
+    pub tso: Option<bool>,
     /// Receive queues that are used; none: all that the device has.
     pub queues: Option<u32>,
     /// Descriptors of each of its rings: a power of two.

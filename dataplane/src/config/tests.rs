@@ -37,7 +37,7 @@ fn a_whole_configuration_is_read() {
     assert_eq!(up0.membership, Membership { native: Some(0), vlans: vec![] });
     assert_eq!(up0.place, Place { line: 18, column: 1 });
     let device = |device: &str, mode, busy_poll, queues, ring| {
-        PortKind::Netdev(NetdevSpec { device: device.into(), mode, busy_poll, queues, ring })
+        PortKind::Netdev(NetdevSpec { device: device.into(), mode, busy_poll, tso: None, queues, ring })
     };
     assert_eq!(up0.kind, device("eth1", Mode::Copy, true, Some(2), 512));
     assert_eq!(trunk.kind, device("eth2", Mode::Auto, false, None, 2_048));

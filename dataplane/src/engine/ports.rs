@@ -148,7 +148,8 @@ impl Opening<'_> {
     ) -> Result<OpenPort, EngineError> {
         let failed = |source| EngineError::Netdev { port: spec.name.clone(), source };
         let rings = RingSizes { rx: netdev.ring, tx: netdev.ring };
-        let options = Options { mode: netdev.mode, carries, busy_poll: netdev.busy_poll, rings };
+        let NetdevSpec { mode, busy_poll, tso, .. } = *netdev;
+        let options = Options { mode, carries, busy_poll, tso, rings };
         let device = Device::open(&netdev.device, options).map_err(failed)?;
         let queues = netdev.queues.unwrap_or(device.queues());
         if queues > device.queues() {

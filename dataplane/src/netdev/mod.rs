@@ -4,6 +4,7 @@
 //! a receive queue for the workers. The socket module is our own because the memory must be ours: one pool a worker,
 //! shared by all of its devices, which no crate allows.
 
+mod pieces;
 mod port;
 mod program;
 mod ring;
@@ -15,7 +16,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
+use pieces::Pieces;
 pub use port::NetdevPort;
+use port::Parts;
 pub use program::{Attachment, Carries, FullMarks, MAX_STATIONS, Others};
 use program::{Program, queues};
 pub use socket::{Registrations, RingSizes};
@@ -119,6 +122,9 @@ pub struct Options {
     pub carries: Carries,
     /// Let system calls run the driver's receive work.
     pub busy_poll: bool,
+    /// Leave TCP that comes in pieces to the kernel and its card, where the device is in copy mode; none: where there is a
+    /// card. (What a veth's far end gets by XDP has no checksums, as the kernel leaves them to a card that is not there.)
+    pub tso: Option<bool>,
     /// Ring sizes of each queue.
     pub rings: RingSizes,
 }
@@ -129,6 +135,7 @@ impl Default for Options {
             mode: Mode::Auto,
             carries: Carries::untagged(Others::ToHost),
             busy_poll: false,
+            tso: None,
             rings: RingSizes { rx: 2048, tx: 2048 },
         }
     }
@@ -274,9 +281,13 @@ impl Device {
                 reason: e.to_string(),
             })?;
             let how = describe(self.program.attachment, mode, &refused, self.options.busy_poll);
-            let max_frame = self.mtu as usize + 18;
-            let program = Arc::clone(&self.program);
-            return Ok(NetdevPort::new(socket, host, program, pool, how, max_frame, self.options.busy_poll));
+            let has_card = || fs::exists(format!("/sys/class/net/{}/device", self.name)).unwrap_or(false);
+            let pieces = match !mode.zero_copy && self.options.tso.unwrap_or_else(has_card) {
+                true => Some(Pieces::open(self.ifindex).map_err(system("opening the way for pieces of TCP"))?),
+                false => None,
+            };
+            let parts = Parts { socket, host, program: Arc::clone(&self.program), pieces };
+            return Ok(NetdevPort::new(parts, pool, how, self.mtu as usize + 18, self.options.busy_poll));
         }
         Err(NetdevError::NoSocket { device: self.name.clone(), queue, reason: refused.join("; ") })
     }

@@ -6,11 +6,13 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::pieces::Pieces;
 use super::program::{HostStack, Program};
 use super::ring::Descriptor;
 use super::socket::Socket;
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
+use crate::offload::{self, Offload, Offloads};
 use crate::pool::{CHUNK, Pool};
 use crate::port::{Counters, Port, Sleep};
 use crate::prefetch;
@@ -22,10 +24,24 @@ const MAX_CHUNKS: usize = 18;
 /// Group frames a second that the host gets copies of; each costs a system call. Beyond that a storm is a storm.
 const HOST_COPIES_PER_SECOND: u32 = 10_000;
 
+/// How often the transmit ring is kicked before a piece: each call sends as much as the kernel does in one go.
+const KICKS: usize = 64;
+
+/// What a queue of a device is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) socket: Socket,
+    pub(super) host: HostStack,
+    pub(super) program: Arc<Program>,
+    /// The way for TCP that the kernel cuts; none: we do.
+    pub(super) pieces: Option<Pieces>,
+}
+
 /// One receive queue of a device.
 #[derive(Debug)]
 pub struct NetdevPort {
     socket: Socket,
+    pieces: Option<Pieces>,
     host: HostStack,
     /// Keeps the program attached for as long as a worker reads its frames.
     _program: Arc<Program>,
@@ -47,17 +63,11 @@ pub struct NetdevPort {
 }
 
 impl NetdevPort {
-    pub(super) fn new(
-        socket: Socket,
-        host: HostStack,
-        program: Arc<Program>,
-        pool: &mut Pool,
-        how: String,
-        max_frame: usize,
-        busy_poll: bool,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, pool: &mut Pool, how: String, max_frame: usize, busy_poll: bool) -> Self {
+        let Parts { socket, host, program, pieces } = parts;
         let mut port = Self {
             socket,
+            pieces,
             host,
             _program: program,
             counters: Arc::default(),
@@ -138,6 +148,40 @@ impl NetdevPort {
         }
     }
 
+    /// Shows the kernel what was put into the transmit ring.
+    #[inline]
+    fn show(&mut self, frames: u64, bytes: u64) {
+        if frames > 0 {
+            self.socket.tx.publish_put();
+            self.unkicked = true;
+            self.counters.sent(frames, bytes);
+        }
+    }
+
+    /// Sends a piece, behind all that was put into the ring before.
+    fn send_piece(&mut self, pool: &mut Pool, frame: Frame) {
+        for _ in 0..KICKS {
+            if !self.unkicked {
+                break;
+            }
+            self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
+        }
+        self.reclaim(pool);
+        let sent = match (&self.pieces, pool.offload(&frame)) {
+            (Some(pieces), Some(Offload::Segment(partial, gso)))
+                if offload::headers(pool, &frame, partial) + usize::from(gso.size) <= self.max_frame =>
+            {
+                pieces.send(pool, &frame)
+            }
+            _ => Err(DropReason::Giant),
+        };
+        match sent {
+            Ok(()) => self.counters.sent(1, frame.len() as u64),
+            Err(reason) => self.counters.dropped(reason, 1),
+        }
+        pool.free(frame);
+    }
+
     fn count_kernel_drops(&self) {
         if let Ok(kernel) = self.socket.statistics() {
             let drops = &self.counters.drops;
@@ -200,7 +244,28 @@ impl Port for NetdevPort {
             self.reclaim(pool);
             room = self.socket.tx.room(BURST as u32 * 2);
         }
-        for frame in burst.drain(..) {
+        for mut frame in burst.drain(..) {
+            if frame.has_offload() {
+                match pool.offload(&frame) {
+                    Some(Offload::Segment(..)) => {
+                        self.show(frames, bytes);
+                        (frames, bytes) = (0, 0);
+                        self.send_piece(pool, frame);
+                        room = self.socket.tx.room(BURST as u32 * 2);
+                        continue;
+                    }
+                    other => {
+                        pool.take_offload(&mut frame);
+                        if let Some(Offload::Checksum(partial)) = other
+                            && !offload::complete(pool, &mut frame, partial)
+                        {
+                            pool.free(frame);
+                            self.counters.dropped(DropReason::ChecksumRequest, 1);
+                            continue;
+                        }
+                    }
+                }
+            }
             let chunks = frame.chunks() as u32;
             if chunks > room {
                 pool.free(frame);
@@ -230,11 +295,7 @@ impl Port for NetdevPort {
             // The kernel holds the chunks now; they come back through the completion ring.
             let Frame { .. } = frame;
         }
-        if frames > 0 {
-            self.socket.tx.publish_put();
-            self.unkicked = true;
-            self.counters.sent(frames, bytes);
-        }
+        self.show(frames, bytes);
     }
 
     #[inline]
@@ -260,6 +321,10 @@ impl Port for NetdevPort {
             self.watched = sleep.watch(self.socket.as_fd()).is_ok();
         }
         self.watched && !self.unkicked && self.socket.rx.ready() == 0
+    }
+
+    fn accepts(&self) -> Offloads {
+        if self.pieces.is_some() { Offloads::ALL_BUT_UDP } else { Offloads::NONE }
     }
 
     fn counters(&self) -> &Arc<Counters> {

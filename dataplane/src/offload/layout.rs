@@ -70,8 +70,8 @@ impl Upper {
         let ip = Ip::parse(head, len)?;
         let six = head.get(ip.network)? >> 4 != 4;
         let header = match (kind, ip.protocol) {
-            (GsoKind::TcpIpv4, ipv4::TCP) if !six => Self::tcp_header(head, ip.transport)?,
-            (GsoKind::TcpIpv6, ipv4::TCP) if six => Self::tcp_header(head, ip.transport)?,
+            (GsoKind::TcpIpv4, ipv4::TCP) if !six => tcp_header(head, ip.transport)?,
+            (GsoKind::TcpIpv6, ipv4::TCP) if six => tcp_header(head, ip.transport)?,
             (GsoKind::Udp, ipv4::UDP) => {
                 let told = head.get(ip.transport + UDP_LENGTH..)?.first_chunk()?;
                 (usize::from(u16::from_be_bytes(*told)) == len - ip.transport).then_some(UDP_HEADER)?
@@ -82,11 +82,12 @@ impl Upper {
         let fits = headers <= head.len().min(MAX_HEADERS) && headers < len;
         fits.then_some(Self { network: ip.network, six, transport: ip.transport, headers, pseudo: ip.pseudo })
     }
+}
 
-    fn tcp_header(head: &[u8], at: usize) -> Option<usize> {
-        let header = usize::from(head.get(at + DATA_OFFSET)? >> 4) * 4;
-        (header >= TCP_HEADER).then_some(header)
-    }
+/// Bytes of the TCP header at `at`.
+pub fn tcp_header(head: &[u8], at: usize) -> Option<usize> {
+    let header = usize::from(head.get(at + DATA_OFFSET)? >> 4) * 4;
+    (header >= TCP_HEADER).then_some(header)
 }
 
 impl Ip {

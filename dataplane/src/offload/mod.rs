@@ -230,6 +230,11 @@ pub fn admit_blank(pool: &mut Pool, frame: &mut Frame, gso: Option<Gso>) -> Resu
     admit(pool, frame, gso.map_or(Offload::Checksum(blank.partial), |gso| Offload::Segment(blank.partial, gso)))
 }
 
+/// Bytes of headers before the payload of TCP whose checksum is at `partial`.
+pub fn headers(pool: &Pool, frame: &Frame, partial: Partial) -> usize {
+    usize::from(partial.start) + layout::tcp_header(pool.head(frame), usize::from(partial.start)).unwrap_or(0)
+}
+
 /// Whether a receiver that looks for a blank checksum by itself (Xen's netfront) would find this one: the outermost TCP's or
 /// UDP's. In a tunnel it would find another.
 pub fn is_outermost(pool: &Pool, frame: &Frame, partial: Partial) -> bool {
