@@ -229,7 +229,7 @@ fn no_state_between_moves_is_over_capacity() {
         seed += 1;
         let draw = &mut Draw(seed);
         let (substrate, whole) = network(draw, 8, 6, 1);
-        let effort = Effort { roots: 20, improve: 0, rescue: 20, steps: 40 };
+        let effort = Effort { roots: 20, rescue: 20, steps: 40, starts: 2, ..Effort::default() };
         let mut embedder = Embedder::with_effort(&substrate, effort);
         let mut residual = whole.clone();
         let mut placed: Vec<(usize, Request, Embedding)> = Vec::new();
@@ -340,7 +340,7 @@ fn every_algorithm_keeps_the_rules_on_a_generated_instance() {
     for (algorithm, moves) in
         [(Algorithm::Joint, 0), (Algorithm::Joint, 3), (Algorithm::Grc, 0), (Algorithm::Nrm, 0), (exact, 0)]
     {
-        let settings = Settings { algorithm, admission: false, moves, effort };
+        let settings = Settings { algorithm, admission: false, moves, effort, prove: None };
         let outcome = run(&instance, settings, || ()).unwrap();
         let text = serde_json::to_string(&outcome).unwrap();
         let read: Outcome = serde_json::from_str(&text).unwrap();

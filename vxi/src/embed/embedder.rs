@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::exact::{self, Limit};
+use super::guess::guess;
 use super::joint::{Best, Effort, solve};
+use super::near::Near;
 use super::paths::{HOP, Paths};
 use super::place::{Demand, Placement};
 use super::problem::{Embedding, HostId, LinkId, Refusal, Share, Substrate};
@@ -32,6 +34,7 @@ pub struct Embedder<'s> {
     effort: Effort,
     paths: Paths,
     rows: Rows,
+    near: Near,
     price: Vec<u8>,
     host_price: Vec<u32>,
     mean_incident: f64,
@@ -75,6 +78,7 @@ impl<'s> Embedder<'s> {
             effort,
             paths: Paths::new(substrate.hosts()),
             rows: Rows::default(),
+            near: Near::default(),
             price: vec![HOP as u8; substrate.links().len()],
             host_price: vec![0; substrate.hosts()],
             mean_incident: (2.0 * bandwidth / substrate.hosts().max(1) as f64).max(1.0),
@@ -156,10 +160,23 @@ impl<'s> Embedder<'s> {
         roots.sort_unstable_by_key(|&(free, host)| (std::cmp::Reverse(free), host));
         let roots: Vec<u32> = roots.into_iter().map(|(_, host)| host).collect();
         self.paths.searches = 0;
+        let small = self.substrate.hosts() <= MOST_HOSTS;
+        if small && !demand.sharing {
+            self.near.begin(self.substrate, residual, demand);
+            let (price, host_price) = (&self.price, &self.host_price);
+            let mut placement = Placement::new(self.substrate, residual, request, demand, price, host_price);
+            let found = guess(&mut placement, &mut self.near, &mut self.paths, &roots, self.effort);
+            if let Some(mut best) = found {
+                if self.effort.polish > 0 {
+                    self.refine(residual, request, demand, &roots, &mut best, self.effort.polish);
+                }
+                return best;
+            }
+        }
         let quick = Effort { rescue: 0, ..self.effort };
         let mut best = self.build(residual, request, demand, &roots, quick);
-        if self.substrate.hosts() <= MOST_HOSTS {
-            self.refine(residual, request, demand, &roots, &mut best);
+        if small {
+            self.refine(residual, request, demand, &roots, &mut best, self.effort.steps);
         }
         if !best.complete {
             best = self.build(residual, request, demand, &roots, self.effort);
@@ -180,7 +197,15 @@ impl<'s> Embedder<'s> {
     }
 
     /// Branch and bound from the best build, cut short.
-    fn refine(&mut self, residual: &Residual, request: &Request, demand: &Demand, roots: &[u32], best: &mut Best) {
+    fn refine(
+        &mut self,
+        residual: &Residual,
+        request: &Request,
+        demand: &Demand,
+        roots: &[u32],
+        best: &mut Best,
+        steps: u64,
+    ) {
         let hop = u64::from(HOP);
         let cost = match best.complete {
             true => {
@@ -189,7 +214,7 @@ impl<'s> Embedder<'s> {
             }
             false => (residual.all(request) + 1) * hop * 2,
         };
-        let limit = Limit { steps: self.effort.steps, deadline: None, tolerance: TOLERANCE, routing: 400 };
+        let limit = Limit { steps, deadline: None, tolerance: TOLERANCE, routing: 400 };
         let (price, rows) = (Some(&self.host_price[..]), &mut self.rows);
         let outcome = exact::search(self.substrate, residual, request, demand, rows, price, roots, cost, limit);
         if let Some((hosts, paths)) = outcome.better {

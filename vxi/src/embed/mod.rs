@@ -9,7 +9,9 @@
 
 mod embedder;
 mod exact;
+mod guess;
 mod joint;
+mod near;
 mod paths;
 mod place;
 pub mod problem;
@@ -18,6 +20,7 @@ mod refusal;
 mod request;
 mod residual;
 mod route;
+mod tabu;
 
 pub use embedder::{Embedder, Proven};
 pub use joint::Effort;

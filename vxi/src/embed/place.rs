@@ -361,6 +361,20 @@ impl<'a> Placement<'a> {
         found
     }
 
+    /// Puts all virtual nodes where `hosts` says and lays their links, in `order`. Nothing may be placed before; when a link
+    /// finds no path, it is returned, and everything is taken off.
+    pub fn lay(&mut self, hosts: &[u32], order: &[u32], paths: &mut Paths) -> Result<(), u32> {
+        hosts.iter().enumerate().for_each(|(node, &host)| self.standing.put(node, host));
+        for &link in order {
+            let [a, b] = self.demand.ends[link as usize].map(|end| hosts[end as usize]);
+            if !self.route(link, SPARE, a, b, paths, false) {
+                self.clear();
+                return Err(link);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes (`sign` -1) or gives back (1) what a path uses, and counts its price.
     fn charge(&mut self, link: u32, path: &[u32], sign: i64) {
         let periods = self.demand.periods;
