@@ -1,6 +1,7 @@
 //! `pointsman vxi simulate`: serves a benchmark's requests in order, and says how well.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -80,12 +81,15 @@ impl Simulate {
             effort: Effort::default().times(self.effort),
             prove: (self.prove > 0).then_some(Sampling { requests: self.prove, time }),
         };
+        // Before the work: a file that cannot be written is told at once.
+        let out =
+            self.json.as_deref().map(|out| File::create(out).with_context(|| out.display().to_string())).transpose()?;
         let bar = progress(instance.requests.len() as u64);
         let outcome = run(&instance, settings, || bar.inc(1)).with_context(|| self.file.display().to_string())?;
         bar.finish_and_clear();
-        if let Some(out) = &self.json {
+        if let (Some(mut file), Some(out)) = (out, &self.json) {
             let text = serde_json::to_string(&outcome).context("writing the outcome")?;
-            std::fs::write(out, text + "\n").with_context(|| out.display().to_string())?;
+            file.write_all((text + "\n").as_bytes()).with_context(|| out.display().to_string())?;
         }
         let moves: usize = outcome.requests.iter().map(|answer| answer.moves.len()).sum();
         let mut text = format!(
@@ -117,7 +121,12 @@ fn told(proofs: &Proofs) -> String {
 /// Reads an instance and checks that it can be served.
 pub fn read(file: &Path) -> anyhow::Result<Instance> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let instance: Instance = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+    let instance: Instance = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{}: an instance is JSON in the format vne-instance/1, as `pointsman vxi generate` writes it",
+            file.display()
+        )
+    })?;
     instance.check().with_context(|| file.display().to_string())?;
     Ok(instance)
 }

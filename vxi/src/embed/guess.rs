@@ -55,7 +55,7 @@ pub(crate) fn guess(
 /// Placements in no order.
 fn candidates(placement: &Placement, near: &mut Near, roots: &[u32], effort: Effort) -> Vec<Guess> {
     let mut table = Table::new(placement.demand, near, placement.host_price);
-    let order = table.order();
+    let order = placement.demand.order();
     let mut starts: Vec<Guess> = Vec::new();
     for &root in roots {
         let enough = starts.get((effort.starts as usize).saturating_sub(1));

@@ -25,8 +25,6 @@ pub struct Effort {
     pub rescue: u64,
     /// Hosts tried by branch and bound.
     pub steps: u64,
-    /// The same, for improving what was found by distances.
-    pub polish: u64,
     /// Greedy placements that tabu search starts from.
     pub starts: u64,
     /// Moves that tabu search makes in vain before it gives a start up, per virtual node.
@@ -35,7 +33,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { roots: 60, improve: 200, rescue: 300, steps: 200, polish: 0, starts: 4, patience: 20 }
+        Self { roots: 60, improve: 200, rescue: 300, steps: 200, starts: 6, patience: 20 }
     }
 }
 
@@ -47,7 +45,6 @@ impl Effort {
             improve: self.improve.saturating_mul(factor),
             rescue: self.rescue.saturating_mul(factor),
             steps: self.steps.saturating_mul(factor),
-            polish: self.polish.saturating_mul(factor),
             starts: self.starts.saturating_mul(factor),
             patience: self.patience,
         }

@@ -7,6 +7,7 @@
 //! ([`Request`]), and the answer ([`Embedding`], or the [`Refusal`] with what was in the way). Whoever holds a lease
 //! builds a `Residual` whose periods are those of the request, and asks; nothing here knows of clocks or names.
 
+mod demand;
 mod embedder;
 mod exact;
 mod guess;
@@ -20,6 +21,7 @@ mod refusal;
 mod request;
 mod residual;
 mod route;
+mod split;
 mod tabu;
 
 pub use embedder::{Embedder, Proven};

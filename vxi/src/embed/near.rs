@@ -4,8 +4,8 @@
 //! A row of the adjacency matrix is a few words of bits, so that a breadth-first search is a few hundred words of `or`.
 //! Rows are made when they are first asked for; memory is kept from request to request.
 
+use super::demand::Demand;
 use super::paths::NONE;
-use super::place::Demand;
 use super::problem::Substrate;
 use super::residual::Residual;
 

@@ -8,9 +8,9 @@
 //! **Tabu search** (Glover 1989; Taillard 1991 for assignments): the best move is made even if it makes things worse, and
 //! who has moved stays for a while. Two virtual nodes may also change places.
 
+use super::demand::Demand;
 use super::near::Near;
 use super::paths::{HOP, NONE};
-use super::place::Demand;
 use crate::dice::Dice;
 
 /// More than any sum of distances: a host that may not be used.
@@ -134,23 +134,6 @@ impl<'a> Table<'a> {
 
     fn guess(&self) -> Guess {
         Guess { over_floor: !self.at_floor(), cost: self.now, hosts: self.at.clone() }
-    }
-
-    /// The virtual nodes in the order in which a greedy placement takes them: what is tied closest to those before.
-    pub fn order(&self) -> Vec<usize> {
-        let mut tie = vec![0u64; self.demand.nodes];
-        let mut order = Vec::with_capacity(self.demand.nodes);
-        let mut left: Vec<usize> = (0..self.demand.nodes).collect();
-        while !left.is_empty() {
-            let key = |&at: &usize| (tie[left[at]], self.demand.weight[left[at]], std::cmp::Reverse(left[at]));
-            let next = (0..left.len()).max_by_key(key).unwrap_or(0);
-            let node = left.swap_remove(next);
-            order.push(node);
-            for &(link, other) in &self.demand.links_of[node] {
-                tie[other as usize] += self.demand.hop_cost[link as usize] + 1;
-            }
-        }
-        order
     }
 
     /// Places all, the first of `order` on `root`, the others each where they are cheapest then. Nothing when that comes
