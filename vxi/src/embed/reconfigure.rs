@@ -11,7 +11,7 @@ use super::request::Request;
 use super::residual::Residual;
 
 /// How many sets of infrastructures are tried for one request.
-const SETS: usize = 96;
+const SETS: usize = 24;
 
 /// One that is placed and may be moved.
 #[derive(Debug, Clone, Copy)]
