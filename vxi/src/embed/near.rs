@@ -87,21 +87,24 @@ fn spread<W: AsMut<[u64]> + ?Sized>(row: &mut [u8], beside: &[u64], host: usize,
     seen[host / 64] |= 1 << (host % 64);
     front[host / 64] |= 1 << (host % 64);
     row[host] = 0;
+    let mut left = row.len() - 1;
     for hops in 1..UNREACHED {
         next.fill(0);
         for_each(front, |at| {
             next.iter_mut().zip(&beside[at * words..][..words]).for_each(|(next, beside)| *next |= beside);
         });
-        let mut any = 0;
+        let mut new = 0;
         for (next, seen) in next.iter_mut().zip(seen.iter_mut()) {
             *next &= !*seen;
             *seen |= *next;
-            any |= *next;
-        }
-        if any == 0 {
-            return;
+            new += next.count_ones() as usize;
         }
         for_each(next, |at| row[at] = hops);
+        left -= new;
+        // The last front is the widest, and has nowhere to go.
+        if new == 0 || left == 0 {
+            return;
+        }
         std::mem::swap(&mut front, &mut next);
     }
 }
@@ -114,6 +117,46 @@ fn for_each(words: &[u64], mut act: impl FnMut(usize)) {
         while left != 0 {
             act(at * 64 + left.trailing_zeros() as usize);
             left &= left - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{Micros, RequestBuilder, SubstrateBuilder};
+
+    /// A ring on which one link is too narrow: distances are those of a line.
+    #[test]
+    fn distances_on_rings_of_one_two_and_more_words() {
+        for hosts in [3u32, 64, 65, 128, 300] {
+            let mut ring = SubstrateBuilder::new(0);
+            let all: Vec<_> = (0..hosts).map(|_| ring.host(&[]).unwrap()).collect();
+            for at in 0..hosts as usize {
+                let bandwidth = if at == 0 { 1 } else { 2 };
+                ring.link(all[at], all[(at + 1) % all.len()], bandwidth, Micros(0)).unwrap();
+            }
+            let ring = ring.build();
+            let mut request = RequestBuilder::new(0);
+            let ends = [request.node(&[], None), request.node(&[], None)];
+            request.link(ends, &[1], None);
+            request.link(ends, &[2], None);
+            let request = request.build().unwrap();
+            let residual = Residual::whole(&ring, 1);
+            let demand = Demand::new(&ring, &residual, &request);
+            let mut near = Near::default();
+            near.begin(&ring, &residual, &demand);
+            for from in [0, 1, hosts / 2] {
+                for to in 0..hosts {
+                    let around = from.abs_diff(to).min(hosts - from.abs_diff(to));
+                    // Without the link from 0 to 1 the line runs from 1 up to the last host, and then 0.
+                    let place = |host: u32| if host == 0 { hosts } else { host };
+                    let along = place(from).abs_diff(place(to));
+                    let told = |hops: u32| u8::try_from(hops).unwrap_or(UNREACHED);
+                    assert_eq!(near.row(0, from)[to as usize], told(around), "{hosts}: {from} to {to}");
+                    assert_eq!(near.row(1, from)[to as usize], told(along), "{hosts}: {from} to {to}, wide");
+                }
+            }
         }
     }
 }

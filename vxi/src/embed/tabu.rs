@@ -241,3 +241,54 @@ impl<'a> Table<'a> {
         chosen.or_else(|| alone.map(|(node, there)| (node, self.host_for(node, there), None)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{Micros, RequestBuilder, Residual, SubstrateBuilder};
+
+    /// On a ring of eight, four virtual nodes in a ring cannot all have one hop; two next to each other can.
+    #[test]
+    fn costs_are_sums_of_distances_whatever_was_moved() {
+        let mut ring = SubstrateBuilder::new(0);
+        let all: Vec<_> = (0..8).map(|_| ring.host(&[]).unwrap()).collect();
+        for at in 0..8 {
+            ring.link(all[at], all[(at + 1) % 8], 100, Micros(0)).unwrap();
+        }
+        let ring = ring.build();
+        let mut request = RequestBuilder::new(0);
+        let nodes: Vec<_> = (0..4).map(|_| request.node(&[], None)).collect();
+        for (at, bandwidth) in [5, 1, 7, 3].into_iter().enumerate() {
+            request.link([nodes[at], nodes[(at + 1) % 4]], &[bandwidth], None);
+        }
+        let request = request.build().unwrap();
+        let residual = Residual::whole(&ring, 1);
+        let demand = Demand::new(&ring, &residual, &request);
+        let mut near = Near::default();
+        near.begin(&ring, &residual, &demand);
+        let price = [3; 8];
+        let mut table = Table::new(&demand, &mut near, &price);
+        let order = demand.order();
+        let mut pool: Vec<Guess> = (0..8).filter_map(|root| table.greedy(&order, root, i32::MAX)).collect();
+        assert_eq!(pool.len(), 8);
+        for start in pool.clone() {
+            table.search(&start, 30, &mut pool);
+        }
+        let hops = |a: u32, b: u32| a.abs_diff(b).min(8 - a.abs_diff(b)) as i32;
+        for guess in &pool {
+            let link = |(ends, &bandwidth): (&[u32; 2], &u64)| {
+                bandwidth as i32 * HOP as i32 * hops(guess.hosts[ends[0] as usize], guess.hosts[ends[1] as usize])
+            };
+            let links: i32 = demand.ends.iter().zip(&demand.hop_cost).map(link).sum();
+            assert_eq!(guess.cost, links + 4 * 3, "{guess:?}");
+            let mut apart = guess.hosts.clone();
+            apart.sort_unstable();
+            apart.dedup();
+            assert_eq!(apart.len(), 4, "{guess:?}");
+        }
+        // The thinnest link takes the three hops back.
+        let best = pool.iter().map(|guess| guess.cost).min();
+        assert_eq!(best, Some((5 + 7 + 3 + 3) * HOP as i32 + 4 * 3));
+        assert!(table.greedy(&order, 0, 1).is_none(), "no more than the limit");
+    }
+}
