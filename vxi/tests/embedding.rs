@@ -273,7 +273,7 @@ fn no_state_between_moves_is_over_capacity() {
         seed += 1;
         let draw = &mut Draw(seed);
         let (substrate, whole) = network(draw, 8, 6, 1);
-        let effort = Effort { roots: 20, rescue: 20, steps: 40, starts: 2, ..Effort::default() };
+        let effort = Effort { roots: 20, improve: 0, rescue: 20, steps: 40, starts: 1, patience: 2 };
         let mut embedder = Embedder::with_effort(&substrate, effort);
         let mut residual = whole.clone();
         let mut placed: Vec<(usize, Request, Embedding)> = Vec::new();

@@ -70,14 +70,12 @@ impl<'a> Split<'a> {
     /// Puts `node` where its links to those placed are shortest and can be routed.
     fn insert(&mut self, node: usize, paths: &mut Paths) -> bool {
         let demand = self.demand;
-        let mut slot = FIRST;
         let tied: Vec<(u32, u32)> = self.tied(node);
-        for &(link, other) in &tied {
+        for (slot, &(link, other)) in (FIRST..).zip(&tied) {
             // Whatever still has anything free, however little.
             let least: Vec<i64> = demand.bandwidth(link).iter().map(|&bandwidth| bandwidth.min(1)).collect();
             let asked = Asked { bandwidth: &least, latency: demand.latency[link as usize] };
             paths.search(slot, self.graph(), self.standing.hosts[other as usize], asked, NONE, ALL);
-            slot += 1;
         }
         let mut best: Vec<(u64, u32)> = Vec::new();
         for &host in demand.candidates[node].iter().filter(|&&host| self.standing.may_use(node, host)) {
