@@ -121,20 +121,42 @@ fn a_lease_grows_into_what_is_held_back_and_shrinks_out_of_it() {
 fn another_makes_room_and_only_as_many_as_may() {
     let scratch = Scratch::new("moves");
     scratch.ok("apply", &["--substrate", "lab.toml", "video.toml"], 0);
-    // sensor's field takes the other machine in lyon.
-    let lease = &scratch.read().leases[0];
-    let video = lease.hosts[0].clone();
     scratch.ok("apply", &["sensor-less.toml"], 0);
+    // What is left of a machine is used first: sensor's field stands beside video's source.
     let state = scratch.read();
-    let field = state.leases[1].hosts[0].clone();
-    let admitted = scratch.run("plan", &["cluster.toml", "--moves", "0"]);
-    if field == video {
-        assert_eq!(admitted.status.code(), Some(2), "the other machine is free: {}", text(&admitted.stdout));
-        return;
-    }
-    assert_eq!(admitted.status.code(), Some(1), "{}", text(&admitted.stdout));
+    let (here, field) = (state.leases[0].hosts[0].clone(), state.leases[1].hosts[0].clone());
+    assert_eq!(field, here);
+    let there = if here == "lyon-1" { "lyon-2" } else { "lyon-1" };
+    assert!(scratch.fails("apply", &["cluster.toml", "--moves", "0"]).starts_with("refused: cluster: "));
     let moved = scratch.ok("apply", &["cluster.toml", "--moves", "1"], 0);
-    assert!(moved.contains(&format!("~ move sensor/field from {field} to {video}")), "{moved}");
+    assert!(moved.contains(&format!("~ move sensor/field from {here} to {there}")), "{moved}");
+}
+
+#[test]
+fn a_link_is_split_where_no_path_has_room_and_that_is_allowed() {
+    let scratch = Scratch::new("split");
+    let write = |name: &str, content: &str| {
+        let path = scratch.0.join(name);
+        fs::write(&path, content).expect("written");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let node = |id: &str| format!("[[node]]\nid = \"{id}\"\ncpu = {{ cores = 4 }}\n");
+    let link = |from: &str, to: &str, mbps: u32| {
+        format!("[[link]]\nid = \"{from}-{to}\"\nfrom = \"{from}\"\nto = \"{to}\"\nbandwidth = \"{mbps} Mbps\"\n")
+    };
+    let router = |id: &str| format!("[[router]]\nid = \"{id}\"\n");
+    let square = [
+        "id = \"square\"\n".to_owned(),
+        [node("a"), node("b"), router("x"), router("y")].concat(),
+        [link("a", "x", 100), link("x", "b", 100), link("a", "y", 100), link("y", "b", 100)].concat(),
+    ];
+    let square = write("square.toml", &square.concat());
+    let wide = write("wide.toml", &["id = \"wide\"\n", &node("u"), &node("v"), &link("u", "v", 150)].concat());
+    assert!(scratch.fails("apply", &["--substrate", &square, &wide]).starts_with("refused: wide: link u-v needs 150"));
+    let split = scratch.ok("apply", &["--substrate", &square, &wide, "--split"], 0);
+    assert!(split.contains("a > x > b") && split.contains("a > y > b"), "{split}");
+    assert_eq!(scratch.read().leases[0].routes[0].len(), 2);
+    assert_eq!(scratch.ok("apply", &[&wide], 0), "no changes\n");
 }
 
 #[test]

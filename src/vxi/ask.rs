@@ -20,6 +20,9 @@ pub struct Searching {
     /// Prove that each placement is the cheapest, or that there is none; takes longer
     #[arg(long)]
     pub exact: bool,
+    /// Let a link have several paths, each for a part of its bandwidth, where one path has no room
+    #[arg(long)]
+    pub split: bool,
     /// Leave closed what is held back
     #[arg(long)]
     pub no_open: bool,
@@ -57,7 +60,7 @@ impl Searching {
     }
 
     pub fn search(&self) -> Search {
-        Search { exact: self.exact }
+        Search { exact: self.exact, split: self.split }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 1000)]
     requests: usize,
     /// Arrivals per unit of time [default: 0.16, or that of --like]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     arrivals: Option<f64>,
     /// Take the network of this instance, its capacities drawn anew
     #[arg(long, value_name = "INSTANCE")]

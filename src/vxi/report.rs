@@ -25,7 +25,8 @@ impl Report {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let instance = read(&self.instance)?;
         let text = std::fs::read_to_string(&self.outcome).with_context(|| self.outcome.display().to_string())?;
-        let outcome: Outcome = serde_json::from_str(&text).with_context(|| self.outcome.display().to_string())?;
+        let outcome: Outcome = serde_json::from_str(&text)
+            .with_context(|| format!("{}: give what `simulate --json` wrote", self.outcome.display()))?;
         anyhow::ensure!(
             outcome.requests.len() == instance.requests.len(),
             "{}: answers for {} requests, and the instance has {}: give the instance that was served",

@@ -1,6 +1,7 @@
 //! `pointsman vxi simulate`: serves a benchmark's requests in order, and says how well.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use pointsman_vxi::embed::Effort;
 use pointsman_vxi::simulate::instance::Instance;
+use pointsman_vxi::simulate::proof::{Proofs, Sampling};
 use pointsman_vxi::simulate::{Algorithm, Settings, run};
 
 use crate::output::print;
@@ -31,7 +33,10 @@ pub struct Simulate {
     /// Work for one request, as a multiple of the standard
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     effort: u64,
-    /// How long a proof may take, in seconds (exact only)
+    /// Put this many requests, spread evenly, to the exact mode as well, and tell how far from the optimum they were
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    prove: usize,
+    /// How long a proof may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     time: f64,
     /// Write the outcome and every embedding to this file
@@ -57,9 +62,12 @@ impl Simulate {
             self.moves == 0 || self.algorithm == By::Joint,
             "--moves goes with --algorithm joint: the others never move what is placed"
         );
+        anyhow::ensure!(
+            self.prove == 0 || self.algorithm == By::Joint,
+            "--prove goes with --algorithm joint: it measures how far from the optimum that is"
+        );
         let time = Duration::try_from_secs_f64(self.time).context("--time: give seconds, as in 10 or 0.5")?;
         let instance = read(&self.file)?;
-        let standard = Effort::default();
         let settings = Settings {
             algorithm: match self.algorithm {
                 By::Joint => Algorithm::Joint,
@@ -70,19 +78,18 @@ impl Simulate {
             // The baselines are what was published.
             admission: !self.all && matches!(self.algorithm, By::Joint),
             moves: self.moves,
-            effort: Effort {
-                roots: standard.roots * self.effort,
-                improve: standard.improve * self.effort,
-                rescue: standard.rescue * self.effort,
-                steps: standard.steps * self.effort,
-            },
+            effort: Effort::default().times(self.effort),
+            prove: (self.prove > 0).then_some(Sampling { requests: self.prove, time }),
         };
+        // Before the work: a file that cannot be written is told at once.
+        let out =
+            self.json.as_deref().map(|out| File::create(out).with_context(|| out.display().to_string())).transpose()?;
         let bar = progress(instance.requests.len() as u64);
         let outcome = run(&instance, settings, || bar.inc(1)).with_context(|| self.file.display().to_string())?;
         bar.finish_and_clear();
-        if let Some(out) = &self.json {
+        if let (Some(mut file), Some(out)) = (out, &self.json) {
             let text = serde_json::to_string(&outcome).context("writing the outcome")?;
-            std::fs::write(out, text + "\n").with_context(|| out.display().to_string())?;
+            file.write_all((text + "\n").as_bytes()).with_context(|| out.display().to_string())?;
         }
         let moves: usize = outcome.requests.iter().map(|answer| answer.moves.len()).sum();
         let mut text = format!(
@@ -96,14 +103,30 @@ impl Simulate {
             text += &format!("  proved {proved} of {}", outcome.requests.len());
         }
         print(&(text + "\n"))?;
+        if let Some(proofs) = &outcome.proofs {
+            print(&told(proofs))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn told(proofs: &Proofs) -> String {
+    let Proofs { sampled, proved, compared, missed, gap_mean, gap_most, longest_ms } = proofs;
+    format!(
+        "proved {proved} of {sampled} (the longest took {longest_ms:.0} ms); of {compared} embedded the cost is {gap_mean:.2} % \
+         above the optimum on average, {gap_most:.2} % at most; {missed} found no place although there is one\n"
+    )
 }
 
 /// Reads an instance and checks that it can be served.
 pub fn read(file: &Path) -> anyhow::Result<Instance> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let instance: Instance = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+    let instance: Instance = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{}: an instance is JSON in the format vne-instance/1, as `pointsman vxi generate` writes it",
+            file.display()
+        )
+    })?;
     instance.check().with_context(|| file.display().to_string())?;
     Ok(instance)
 }

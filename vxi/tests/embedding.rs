@@ -9,9 +9,6 @@ use pointsman_vxi::embed::{
     Effort, Embedder, Embedding, HostId, LinkId, Micros, Request, RequestBuilder, Residual, Substrate,
     SubstrateBuilder, VirtualNodeId,
 };
-use pointsman_vxi::simulate::generate::{Plan, waxman};
-use pointsman_vxi::simulate::instance::Instance;
-use pointsman_vxi::simulate::{Algorithm, Outcome, Settings, run};
 use proptest::prelude::*;
 
 /// A small generator for drawing problems: xorshift, of no relation to the library's.
@@ -74,8 +71,21 @@ fn asked(draw: &mut Draw, nodes: u64, periods: usize, hosts: u32, bounds: bool) 
     request.build().unwrap()
 }
 
-/// All rules, from the definitions.
+/// All rules, from the definitions: each virtual link has one path.
 fn check(substrate: &Substrate, residual: &Residual, request: &Request, embedding: &Embedding) -> Result<(), String> {
+    match embedding.routes.iter().all(|route| route.len() == 1) {
+        true => check_parts(substrate, residual, request, embedding),
+        false => Err("split".into()),
+    }
+}
+
+/// The same where a link may have several paths, which carry all of it together.
+fn check_parts(
+    substrate: &Substrate,
+    residual: &Residual,
+    request: &Request,
+    embedding: &Embedding,
+) -> Result<(), String> {
     let mut hosts: BTreeMap<(u32, usize), u64> = BTreeMap::new();
     let mut links: BTreeMap<(u32, usize), u64> = BTreeMap::new();
     if embedding.hosts.len() != request.nodes().len() || embedding.routes.len() != request.links().len() {
@@ -93,25 +103,31 @@ fn check(substrate: &Substrate, residual: &Residual, request: &Request, embeddin
         }
     }
     for (link, route) in request.links().iter().zip(&embedding.routes) {
-        let [share] = &route[..] else { return Err("split".into()) };
         let ends = link.ends.map(|end| embedding.hosts[end.0 as usize]);
-        if share.hosts.first() != Some(&ends[0]) || share.hosts.last() != Some(&ends[1]) {
-            return Err("a path does not join its ends".into());
-        }
-        let mut latency = 0;
-        for (at, on) in share.links.iter().enumerate() {
-            let there = substrate.links()[on.0 as usize];
-            let (a, b) = (share.hosts[at], share.hosts[at + 1]);
-            if there.ends != [a, b] && there.ends != [b, a] {
-                return Err("a path jumps".into());
-            }
-            latency += there.latency.0;
-            for (period, bandwidth) in link.bandwidth.iter().enumerate() {
-                *links.entry((on.0, period)).or_default() += bandwidth;
+        for (period, bandwidth) in link.bandwidth.iter().enumerate() {
+            if route.iter().map(|share| share.bandwidth[period]).sum::<u64>() != *bandwidth {
+                return Err("more or less is carried than asked for".into());
             }
         }
-        if share.hosts.len() != share.links.len() + 1 || link.latency.is_some_and(|bound| latency > bound.0) {
-            return Err("a path is too slow".into());
+        for share in route {
+            if share.hosts.first() != Some(&ends[0]) || share.hosts.last() != Some(&ends[1]) {
+                return Err("a path does not join its ends".into());
+            }
+            let mut latency = 0;
+            for (at, on) in share.links.iter().enumerate() {
+                let there = substrate.links()[on.0 as usize];
+                let (a, b) = (share.hosts[at], share.hosts[at + 1]);
+                if there.ends != [a, b] && there.ends != [b, a] {
+                    return Err("a path jumps".into());
+                }
+                latency += there.latency.0;
+                for (period, bandwidth) in share.bandwidth.iter().enumerate() {
+                    *links.entry((on.0, period)).or_default() += bandwidth;
+                }
+            }
+            if share.hosts.len() != share.links.len() + 1 || link.latency.is_some_and(|bound| latency > bound.0) {
+                return Err("a path is too slow".into());
+            }
         }
     }
     let over_host = hosts.iter().find(|((host, period), used)| residual.host_free(HostId(*host), *period, 0) < **used);
@@ -206,6 +222,34 @@ proptest! {
     }
 }
 
+#[test]
+fn what_no_path_has_room_for_is_split() {
+    let (mut drawn, mut split) = (0, 0);
+    for seed in 1..400 {
+        let draw = &mut Draw(seed);
+        let periods = 1 + draw.below(3) as usize;
+        let (substrate, residual) = network(draw, 8, 8, periods);
+        let mut request = RequestBuilder::over(1, &vec![1; periods]);
+        let ends = [0, 1, 2].map(|_| request.node(&vec![1; periods], None));
+        for [a, b] in [[0, 1], [1, 2]] {
+            let bandwidth: Vec<u64> = (0..periods).map(|_| 15 + draw.below(25)).collect();
+            let bound = (draw.below(3) == 0).then(|| Micros(10 + draw.below(20)));
+            request.link([ends[a], ends[b]], &bandwidth, bound);
+        }
+        let request = request.build().unwrap();
+        let mut embedder = Embedder::new(&substrate);
+        let whole = embedder.embed(&residual, &request);
+        let Ok(embedding) = embedder.embed_split(&residual, &request) else {
+            assert!(whole.is_err(), "what has room in one piece is not refused");
+            continue;
+        };
+        assert_eq!(check_parts(&substrate, &residual, &request, &embedding), Ok(()), "seed {seed}");
+        drawn += 1;
+        split += usize::from(whole.is_err());
+    }
+    assert!(drawn > split && split > 10, "{split} split of {drawn}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -229,7 +273,7 @@ fn no_state_between_moves_is_over_capacity() {
         seed += 1;
         let draw = &mut Draw(seed);
         let (substrate, whole) = network(draw, 8, 6, 1);
-        let effort = Effort { roots: 20, improve: 0, rescue: 20, steps: 40 };
+        let effort = Effort { roots: 20, improve: 0, rescue: 20, steps: 40, starts: 1, patience: 2 };
         let mut embedder = Embedder::with_effort(&substrate, effort);
         let mut residual = whole.clone();
         let mut placed: Vec<(usize, Request, Embedding)> = Vec::new();
@@ -265,108 +309,4 @@ fn no_state_between_moves_is_over_capacity() {
         assert_eq!(residual, whole, "what was taken was given back");
     }
     assert!(moves > 100, "{moves} moves are too few to have tried anything");
-}
-
-/// Replays an outcome from its file alone: hosts and links by their numbers.
-fn replay(instance: &Instance, outcome: &Outcome) -> Result<usize, String> {
-    let mut cpu: Vec<i64> = instance.physical.cpu.iter().map(|&cpu| cpu as i64).collect();
-    let mut free: BTreeMap<(u32, u32), i64> = BTreeMap::new();
-    for &(a, b, bandwidth) in &instance.physical.links {
-        *free.entry((a.min(b), a.max(b))).or_default() += bandwidth as i64;
-    }
-    let mut there: BTreeMap<usize, (Vec<u32>, Vec<Vec<u32>>)> = BTreeMap::new();
-    let mut shift = |id: usize, place: &(Vec<u32>, Vec<Vec<u32>>), sign: i64| -> Result<(), String> {
-        let asked = &instance.requests[id];
-        let mut hosts = place.0.clone();
-        hosts.sort_unstable();
-        hosts.dedup();
-        if hosts.len() != asked.cpu.len() || place.1.len() != asked.links.len() {
-            return Err(format!("{id}: not all placed, or on hosts of their own"));
-        }
-        for (&host, &demand) in place.0.iter().zip(&asked.cpu) {
-            cpu[host as usize] += sign * demand as i64;
-            if cpu[host as usize] < 0 {
-                return Err(format!("{id}: host {host} is over capacity"));
-            }
-        }
-        for (&(a, b, bandwidth), path) in asked.links.iter().zip(&place.1) {
-            if path.first() != Some(&place.0[a as usize]) || path.last() != Some(&place.0[b as usize]) {
-                return Err(format!("{id}: a path does not join its ends"));
-            }
-            for hop in path.windows(2) {
-                let link = free.get_mut(&(hop[0].min(hop[1]), hop[0].max(hop[1]))).ok_or("no such link")?;
-                *link += sign * bandwidth as i64;
-                if *link < 0 {
-                    return Err(format!("{id}: link {hop:?} is over capacity"));
-                }
-            }
-        }
-        Ok(())
-    };
-    let mut moved = 0;
-    for &(_, kind, id) in &instance.events {
-        if kind == 0 {
-            if let Some(place) = there.remove(&id) {
-                shift(id, &place, 1)?;
-            }
-            continue;
-        }
-        let answer = &outcome.requests[id];
-        if !answer.accepted {
-            continue;
-        }
-        for step in &answer.moves {
-            let old = there.remove(&step.id).ok_or("what is not there cannot move")?;
-            shift(step.id, &old, 1)?;
-            let new = (step.nodes.clone(), step.paths.clone());
-            shift(step.id, &new, -1)?;
-            there.insert(step.id, new);
-            moved += 1;
-        }
-        let place = (answer.nodes.clone(), answer.paths.clone());
-        shift(id, &place, -1)?;
-        there.insert(id, place);
-    }
-    Ok(moved)
-}
-
-#[test]
-fn every_algorithm_keeps_the_rules_on_a_generated_instance() {
-    let instance = waxman(&Plan { seed: 7, hosts: 30, requests: 120, arrivals: 0.1 });
-    assert_eq!(instance.check(), Ok(()));
-    let effort = Effort::default();
-    let mut rac = Vec::new();
-    let exact = Algorithm::Exact(Duration::from_millis(20));
-    for (algorithm, moves) in
-        [(Algorithm::Joint, 0), (Algorithm::Joint, 3), (Algorithm::Grc, 0), (Algorithm::Nrm, 0), (exact, 0)]
-    {
-        let settings = Settings { algorithm, admission: false, moves, effort };
-        let outcome = run(&instance, settings, || ()).unwrap();
-        let text = serde_json::to_string(&outcome).unwrap();
-        let read: Outcome = serde_json::from_str(&text).unwrap();
-        let moved = replay(&instance, &read).unwrap();
-        assert_eq!(moved > 0, moves > 0, "moves where they are allowed, and only there");
-        rac.push(outcome.rac);
-    }
-    assert!(rac[0] > rac[2] && rac[0] > rac[3], "placing jointly accepts more than ranking does: {rac:?}");
-}
-
-#[test]
-fn a_seed_names_an_instance() {
-    let plan = Plan { seed: 42, hosts: 100, requests: 1000, arrivals: 0.16 };
-    let instance = waxman(&plan);
-    assert_eq!(instance, waxman(&plan));
-    assert_ne!(instance, waxman(&Plan { seed: 43, ..plan }));
-    let mean = |values: &mut dyn Iterator<Item = f64>| {
-        let values: Vec<f64> = values.collect();
-        values.iter().sum::<f64>() / values.len() as f64
-    };
-    let requests = &instance.requests;
-    let close = |found: f64, wanted: f64| assert!((found / wanted - 1.0).abs() < 0.1, "{found} for {wanted}");
-    close(mean(&mut requests.iter().map(|r| r.lifetime)), 500.0);
-    close(mean(&mut requests.iter().map(|r| r.cpu.len() as f64)), 6.0);
-    close(mean(&mut requests.iter().flat_map(|r| r.cpu.iter().map(|&cpu| cpu as f64))), 10.0);
-    close(mean(&mut requests.iter().flat_map(|r| r.links.iter().map(|link| link.2 as f64))), 25.0);
-    close(requests[999].arrival / 1000.0, 6.25);
-    assert!(instance.physical.cpu.iter().all(|cpu| (50..=100).contains(cpu)));
 }

@@ -56,6 +56,21 @@ fn a_request_is_granted_once_and_then_nothing_changes() {
 }
 
 #[test]
+fn a_link_is_split_where_that_is_allowed_and_one_path_has_no_room() {
+    let on = infrastructure("lab", &["p 4", "q 4", "r 0", "s 0"], &["p-r 100", "r-q 100", "p-s 100", "s-q 100"]);
+    let wide = infrastructure("wide", &["x 2", "y 4"], &["x-y 150"]);
+    let mut question = asked(Some(substrate(&on)), vec![demand(&wide)]);
+    assert!(matches!(plan(None, &question), Err(PlanError::Refused(_))));
+    question.search.split = true;
+    let first = checked(None, plan(None, &question).unwrap());
+    let carried: Vec<u64> = first.state.leases[0].routes[0].iter().map(|way| way.bandwidth[0]).collect();
+    assert_eq!(carried.iter().sum::<u64>(), 150_000_000);
+    assert_eq!(carried.len(), 2, "{}", first.plan);
+    let again = granted(Some(&first.state), None, &[&wide]);
+    assert!(again.plan.is_empty(), "what was split stays as it is: {}", again.plan);
+}
+
+#[test]
 fn leases_follow_each_other_in_time_on_the_same_machine() {
     let on = infrastructure("lab", &["p 4"], &[]);
     let morning = timed(infrastructure("morning", &["x 4"], &[]), 1, 3);

@@ -2,15 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use super::demand::Demand;
 use super::exact::{self, Limit};
+use super::guess::guess;
 use super::joint::{Best, Effort, solve};
+use super::near::Near;
 use super::paths::{HOP, Paths};
-use super::place::{Demand, Placement};
+use super::place::Placement;
 use super::problem::{Embedding, HostId, LinkId, Refusal, Share, Substrate};
 use super::refusal;
 use super::request::Request;
 use super::residual::Residual;
 use super::route::Rows;
+use super::split::Split;
 
 /// How much dearer than an empty link a full one is at most, in parts of a hop ([`HOP`]): enough to choose among paths
 /// of the same length, not enough for a detour.
@@ -23,8 +27,14 @@ const SPARING: f64 = 0.004;
 /// Beyond so many hosts the builds are all: branch and bound looks at every host for every virtual node.
 const MOST_HOSTS: usize = 1024;
 
+/// Beyond so many virtual nodes there is no tabu search: it looks at every pair of them at every move.
+const MOST_NODES: usize = 64;
+
 /// The heuristic does not look for what is cheaper by less than this.
 const TOLERANCE: f64 = 0.005;
+
+/// From how many hosts a split placement is begun.
+const SPLIT_ROOTS: usize = 32;
 
 /// Embeds requests into one substrate, with room kept for the searches between them.
 pub struct Embedder<'s> {
@@ -32,6 +42,7 @@ pub struct Embedder<'s> {
     effort: Effort,
     paths: Paths,
     rows: Rows,
+    near: Near,
     price: Vec<u8>,
     host_price: Vec<u32>,
     mean_incident: f64,
@@ -75,6 +86,7 @@ impl<'s> Embedder<'s> {
             effort,
             paths: Paths::new(substrate.hosts()),
             rows: Rows::default(),
+            near: Near::default(),
             price: vec![HOP as u8; substrate.links().len()],
             host_price: vec![0; substrate.hosts()],
             mean_incident: (2.0 * bandwidth / substrate.hosts().max(1) as f64).max(1.0),
@@ -101,6 +113,25 @@ impl<'s> Embedder<'s> {
             return Ok(self.embedding(request, &best.hosts, &best.paths));
         }
         Err(refusal::afterwards(self.substrate, residual, request, &demand))
+    }
+
+    /// As [`Self::embed`], but where that finds nothing a virtual link may have several paths, each for a part of its
+    /// bandwidth.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    ///
+    /// # Panics
+    /// As [`Self::embed`].
+    pub fn embed_split(&mut self, residual: &Residual, request: &Request) -> Result<Embedding, Refusal> {
+        let refusal = match self.embed(residual, request) {
+            Ok(embedding) => return Ok(embedding),
+            Err(refusal) => refusal,
+        };
+        let demand = self.demand(residual, request);
+        let roots = self.weigh(residual, &demand);
+        let mut split = Split::new(self.substrate, residual, request, &demand, &self.price);
+        split.place(&mut self.paths, &roots, &demand.order(), SPLIT_ROOTS).ok_or(refusal)
     }
 
     /// Embeds a request at the least cost, and says whether that is proved; gives up proving after `time`.
@@ -136,7 +167,8 @@ impl<'s> Embedder<'s> {
         Demand::new(self.substrate, residual, request)
     }
 
-    fn heuristic(&mut self, residual: &Residual, request: &Request, demand: &Demand) -> Best {
+    /// Prices links and hosts for a request; returns the hosts, the best connected first.
+    fn weigh(&mut self, residual: &Residual, demand: &Demand) -> Vec<u32> {
         let periods = residual.periods();
         for (id, link) in self.substrate.links().iter().enumerate() {
             let free = residual.link(id).iter().min().copied().unwrap_or(0).max(0);
@@ -154,11 +186,25 @@ impl<'s> Embedder<'s> {
         }
         // The best connected first: a good build early ends the later ones early.
         roots.sort_unstable_by_key(|&(free, host)| (std::cmp::Reverse(free), host));
-        let roots: Vec<u32> = roots.into_iter().map(|(_, host)| host).collect();
+        roots.into_iter().map(|(_, host)| host).collect()
+    }
+
+    fn heuristic(&mut self, residual: &Residual, request: &Request, demand: &Demand) -> Best {
+        let roots = self.weigh(residual, demand);
         self.paths.searches = 0;
+        let small = self.substrate.hosts() <= MOST_HOSTS;
+        if small && demand.nodes <= MOST_NODES && !demand.sharing {
+            self.near.begin(self.substrate, residual, demand);
+            let (price, host_price) = (&self.price, &self.host_price);
+            let mut placement = Placement::new(self.substrate, residual, request, demand, price, host_price);
+            let found = guess(&mut placement, &mut self.near, &mut self.paths, &roots, self.effort);
+            if let Some(best) = found {
+                return best;
+            }
+        }
         let quick = Effort { rescue: 0, ..self.effort };
         let mut best = self.build(residual, request, demand, &roots, quick);
-        if self.substrate.hosts() <= MOST_HOSTS {
+        if small {
             self.refine(residual, request, demand, &roots, &mut best);
         }
         if !best.complete {

@@ -21,8 +21,9 @@
 
 use std::time::Instant;
 
+use super::demand::Demand;
 use super::paths::{HOP, NONE};
-use super::place::{Demand, Standing};
+use super::place::Standing;
 use super::problem::Substrate;
 use super::request::Request;
 use super::residual::Residual;

@@ -25,11 +25,29 @@ pub struct Effort {
     pub rescue: u64,
     /// Hosts tried by branch and bound.
     pub steps: u64,
+    /// Greedy placements that tabu search starts from.
+    pub starts: u64,
+    /// Moves that tabu search makes in vain before it gives a start up, per virtual node.
+    pub patience: u64,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { roots: 60, improve: 200, rescue: 1000, steps: 800 }
+        Self { roots: 60, improve: 200, rescue: 300, steps: 200, starts: 6, patience: 20 }
+    }
+}
+
+impl Effort {
+    /// So many times the work.
+    pub fn times(self, factor: u64) -> Self {
+        Self {
+            roots: self.roots.saturating_mul(factor),
+            improve: self.improve.saturating_mul(factor),
+            rescue: self.rescue.saturating_mul(factor),
+            steps: self.steps.saturating_mul(factor),
+            starts: self.starts.saturating_mul(factor),
+            patience: self.patience,
+        }
     }
 }
 

@@ -7,9 +7,12 @@
 //! ([`Request`]), and the answer ([`Embedding`], or the [`Refusal`] with what was in the way). Whoever holds a lease
 //! builds a `Residual` whose periods are those of the request, and asks; nothing here knows of clocks or names.
 
+mod demand;
 mod embedder;
 mod exact;
+mod guess;
 mod joint;
+mod near;
 mod paths;
 mod place;
 pub mod problem;
@@ -18,6 +21,8 @@ mod refusal;
 mod request;
 mod residual;
 mod route;
+mod split;
+mod tabu;
 
 pub use embedder::{Embedder, Proven};
 pub use joint::Effort;

@@ -4,7 +4,8 @@
 //! each of their hosts, the candidate with the least sum of bandwidth × path is taken, and the paths are read off the
 //! trees. What a placement uses is taken from a copy of what is free at once, so that no state is ever over capacity.
 
-use super::paths::{Asked, Graph, HOP, NONE, Paths};
+use super::demand::Demand;
+use super::paths::{Graph, HOP, NONE, Paths};
 use super::problem::Substrate;
 use super::request::{Request, VirtualNodeId};
 use super::residual::Residual;
@@ -22,130 +23,6 @@ const FIRST: usize = 1;
 /// How many of the best hosts are tried for a virtual node before it is given up.
 const TRIES: usize = 4;
 
-/// The request as the searches want it: numbers in rows.
-pub(crate) struct Demand {
-    /// Bandwidth per virtual link and period.
-    pub bandwidth: Vec<i64>,
-    /// What a hop costs, per virtual link: bandwidth weighted over the periods.
-    pub hop_cost: Vec<u64>,
-    pub ends: Vec<[u32; 2]>,
-    pub latency: Vec<Option<u64>>,
-    /// Virtual links of each virtual node, the dearest first: (link, the other end).
-    pub links_of: Vec<Vec<(u32, u32)>>,
-    /// What a virtual node's links cost at one hop each.
-    pub weight: Vec<u64>,
-    /// Whether a link may have no hop at all (its ends may share a host).
-    pub may_share: Vec<bool>,
-    /// Hosts that a virtual node may use, in order.
-    pub candidates: Vec<Vec<u32>>,
-    /// The same by host: `usable[node * hosts + host]`.
-    pub usable: Vec<bool>,
-    /// Whether two virtual nodes of it might ever share a host.
-    pub sharing: bool,
-    pub periods: usize,
-    pub nodes: usize,
-    /// Free bandwidth of a host's links together, per host and period.
-    incident: Vec<i64>,
-}
-
-impl Demand {
-    pub fn new(substrate: &Substrate, residual: &Residual, request: &Request) -> Self {
-        let (nodes, hosts, periods) = (request.nodes().len(), substrate.hosts(), request.periods());
-        let hop_cost: Vec<u64> =
-            (0..request.links().len() as u32).map(|link| request.hop_cost(super::VirtualLinkId(link))).collect();
-        let ends: Vec<[u32; 2]> = request.links().iter().map(|link| link.ends.map(|end| end.0)).collect();
-        let mut links_of = vec![Vec::new(); nodes];
-        for (link, [a, b]) in ends.iter().enumerate() {
-            links_of[*a as usize].push((link as u32, *b));
-            links_of[*b as usize].push((link as u32, *a));
-        }
-        for links in &mut links_of {
-            links.sort_by_key(|&(link, _)| std::cmp::Reverse(hop_cost[link as usize]));
-        }
-        let weight =
-            links_of.iter().map(|links| links.iter().map(|&(link, _)| hop_cost[link as usize]).sum()).collect();
-        let clouds = (0..hosts as u32).any(|host| substrate.machines(super::HostId(host)) > 1);
-        let sharing = clouds || request.nodes().iter().any(|node| node.group.is_some());
-        let may_share =
-            ends.iter().map(|[a, b]| clouds || request.may_share(VirtualNodeId(*a), VirtualNodeId(*b))).collect();
-        let mut demand = Self {
-            bandwidth: request.links().iter().flat_map(|link| link.bandwidth.iter().map(|&b| b as i64)).collect(),
-            hop_cost,
-            ends,
-            latency: request.links().iter().map(|link| link.latency.map(|bound| bound.0)).collect(),
-            links_of,
-            weight,
-            may_share,
-            candidates: Vec::with_capacity(nodes),
-            usable: vec![false; nodes * hosts],
-            sharing,
-            periods,
-            nodes,
-            incident: vec![0; hosts * periods],
-        };
-        for (id, link) in substrate.links().iter().enumerate() {
-            for end in link.ends {
-                let around = &mut demand.incident[end.at() * periods..][..periods];
-                around.iter_mut().zip(residual.link(id)).for_each(|(around, free)| *around += free.max(&0));
-            }
-        }
-        for node in 0..nodes {
-            demand.find_candidates(substrate, residual, request, node);
-        }
-        demand
-    }
-
-    /// A host will do when it has the capacity, and its links the bandwidth that must leave it.
-    fn find_candidates(&mut self, substrate: &Substrate, residual: &Residual, request: &Request, node: usize) {
-        let asked = &request.nodes()[node].demand;
-        let hosts = substrate.hosts();
-        let mut out = vec![0i64; self.periods];
-        for &(link, _) in &self.links_of[node] {
-            if !self.may_share[link as usize] {
-                let bandwidth = &self.bandwidth[link as usize * self.periods..][..self.periods];
-                out.iter_mut().zip(bandwidth).for_each(|(out, bandwidth)| *out += bandwidth);
-            }
-        }
-        let fits = |host: u32| {
-            let id = super::HostId(host);
-            let free = residual.host(host as usize);
-            let one = substrate.capacities(id);
-            let resources = one.len();
-            free.iter().zip(asked).enumerate().all(|(dimension, (&free, &asked))| {
-                free >= asked as i64 && (substrate.machines(id) == 1 || one[dimension % resources] >= asked)
-            }) && self.incident(host).iter().zip(&out).all(|(around, out)| around >= out)
-        };
-        let candidates: Vec<u32> = match &request.nodes()[node].allowed {
-            Some(allowed) => {
-                allowed.iter().map(|host| host.0).filter(|&host| (host as usize) < hosts && fits(host)).collect()
-            }
-            None => (0..hosts as u32).filter(|&host| fits(host)).collect(),
-        };
-        for &host in &candidates {
-            self.usable[node * hosts + host as usize] = true;
-        }
-        self.candidates.push(candidates);
-    }
-
-    /// Free bandwidth of a host's links together, per period.
-    pub fn incident(&self, host: u32) -> &[i64] {
-        &self.incident[host as usize * self.periods..][..self.periods]
-    }
-
-    /// What paths cost: bandwidth × hops, weighted by period.
-    pub fn hops(&self, paths: &[Vec<u32>]) -> u64 {
-        paths.iter().zip(&self.hop_cost).map(|(path, cost)| path.len() as u64 * cost).sum()
-    }
-
-    pub fn bandwidth(&self, link: u32) -> &[i64] {
-        &self.bandwidth[link as usize * self.periods..][..self.periods]
-    }
-
-    pub fn asked(&self, link: u32) -> Asked<'_> {
-        Asked { bandwidth: self.bandwidth(link), latency: self.latency[link as usize] }
-    }
-}
-
 /// Which virtual node stands where.
 pub(crate) struct Standing<'a> {
     substrate: &'a Substrate,
@@ -155,7 +32,7 @@ pub(crate) struct Standing<'a> {
     /// Host of each virtual node, or [`NONE`].
     pub hosts: Vec<u32>,
     /// Virtual nodes on each host.
-    pub load: Vec<u8>,
+    pub load: Vec<u32>,
     /// How many virtual nodes are placed.
     pub placed: usize,
 }
@@ -191,7 +68,7 @@ impl<'a> Standing<'a> {
         let there = || (0..self.demand.nodes).filter(|&other| self.hosts[other] == host);
         let id = super::HostId(host);
         let node_id = VirtualNodeId(node as u32);
-        let machine = u32::from(self.load[host as usize]) < self.substrate.machines(id)
+        let machine = self.load[host as usize] < self.substrate.machines(id)
             || there().any(|other| self.request.may_share(node_id, VirtualNodeId(other as u32)));
         let free = self.residual.host(host as usize);
         machine
@@ -359,6 +236,20 @@ impl<'a> Placement<'a> {
         }
         self.paths[link as usize] = path;
         found
+    }
+
+    /// Puts all virtual nodes where `hosts` says and lays their links, in `order`. Nothing may be placed before; when a link
+    /// finds no path, it is returned, and everything is taken off.
+    pub fn lay(&mut self, hosts: &[u32], order: &[u32], paths: &mut Paths) -> Result<(), u32> {
+        hosts.iter().enumerate().for_each(|(node, &host)| self.standing.put(node, host));
+        for &link in order {
+            let [a, b] = self.demand.ends[link as usize].map(|end| hosts[end as usize]);
+            if !self.route(link, SPARE, a, b, paths, false) {
+                self.clear();
+                return Err(link);
+            }
+        }
+        Ok(())
     }
 
     /// Takes (`sign` -1) or gives back (1) what a path uses, and counts its price.

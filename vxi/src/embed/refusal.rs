@@ -2,8 +2,8 @@
 //!
 //! Each reason given here is a proof by itself: it stays true however the rest of the request is placed.
 
+use super::demand::Demand;
 use super::paths::{Graph, HOP, NONE, Paths};
-use super::place::Demand;
 use super::problem::{HostId, Micros, Refusal, Shortage, Substrate};
 use super::request::{Request, VirtualLinkId, VirtualNodeId};
 use super::residual::Residual;

@@ -4,8 +4,8 @@
 //! routing, nor of any. All simple paths count that the room allows for; distances in what was free at first cut the
 //! enumeration, and the costs of the links still to come bound it.
 
+use super::demand::Demand;
 use super::paths::{Graph, HOP, NONE};
-use super::place::Demand;
 use super::problem::Substrate;
 use super::residual::Residual;
 

@@ -22,6 +22,8 @@ use crate::substrate::{Host, LINK_GRAIN, Measure, is_in_site};
 pub struct Search {
     /// Prove that it is the cheapest, or that there is none.
     pub exact: bool,
+    /// Let a link have several paths, each for a part of its bandwidth, where one has no room.
+    pub split: bool,
 }
 
 /// How good a placement is, where that was asked for: bandwidth × hops, weighted by the length of the periods, in the
@@ -239,7 +241,20 @@ fn solve(
     search: Search,
 ) -> Result<(Embedding, Option<Proof>), Refusal> {
     let mut embedder = Embedder::new(&ground.graph);
-    if search.exact {
+    let whole = unsplit(&mut embedder, residual, request, search.exact);
+    match whole {
+        Err(_) if search.split => embedder.embed_split(residual, request).map(|embedding| (embedding, None)),
+        whole => whole,
+    }
+}
+
+fn unsplit(
+    embedder: &mut Embedder,
+    residual: &Residual,
+    request: &Request,
+    exact: bool,
+) -> Result<(Embedding, Option<Proof>), Refusal> {
+    if exact {
         let found = embedder.prove(residual, request, PROOF);
         let proof = Proof { cost: found.cost, bound: found.bound, proved: found.proved };
         if let Some(embedding) = found.embedding {

@@ -1,23 +1,23 @@
 //! Making a plan: what ended goes, what was added comes, what leaves is emptied, then leases change and are granted.
 //!
-//! In this order each step finds the most room. The three cases of reconfiguration are one search here, tried from what
-//! disturbs least: as it is; its own vertices moved; others moved ([`super::moves`]); and last of all components opened
-//! that are held back. Every step is checked against the calendar before it becomes part of the plan, both while it is
+//! In this order each step finds the most room. The three cases of reconfiguration: a lease grows and a new one comes
+//! ([`admit`]), and what carries leases leaves ([`leave`]). Every step is checked against the calendar before it becomes part of the plan, both while it is
 //! done and afterwards: the check does not trust the search.
+
+mod admit;
+mod leave;
 
 use thiserror::Error;
 
 use super::demand::Demand;
-use super::ground::{Ground, GroundError, Placement};
-use super::ledger::{Infeasible, Ledger, Where};
-use super::moves::{Item, Part, Relocation, Seated, Situation, Target};
+use super::ground::{Ground, GroundError};
+use super::ledger::{Infeasible, Ledger};
+use super::moves::{Relocation, Seated, Situation};
 use super::place::Search;
 use super::plan::{Plan, Step};
-use super::room::Opening;
-use super::target::{Admission, Displaced, misplaced};
 use super::{Lease, State, describe};
 use crate::model::Timestamp;
-use crate::refusal::{self, Refused};
+use crate::refusal::Refused;
 use crate::substrate::Substrate;
 
 /// What should be.
@@ -284,97 +284,6 @@ impl<'g> Planning<'g> {
         self.situation.left = true;
     }
 
-    /// The third case: what will not be there any more is emptied first.
-    fn empty_what_leaves(&mut self) -> Result<(), PlanError> {
-        // Each round empties a part of a component for good, because whatever moves goes to where it may stay.
-        let parts: usize =
-            self.situation.leases.iter().map(|seated| seated.demand.nodes.len() + seated.demand.links.len()).sum();
-        let mut rounds = 4 * parts;
-        while let Some((place, reason)) = self.situation.ledger.violation(&self.ground.after, self.asked.now) {
-            if rounds == 0 {
-                return Err(PlanError::Refused(Box::new(refusal::of_displaced(&self.situation, None, &reason))));
-            }
-            rounds -= 1;
-            let mut items = self.situation.on(place);
-            if let (Where::Host(_), false) = (place, matches!(reason, Infeasible::Gone { .. })) {
-                // Paths through a host take nothing of its capacities: to move them would change nothing, for ever.
-                items.retain(|item| matches!(item.what, Part::Node(_)));
-            }
-            items.sort_by_key(|&item| (self.situation.cost(item), item));
-            if matches!(reason, Infeasible::Gone { .. }) {
-                // All of them must leave: the largest while there is most room.
-                items.reverse();
-                if let Where::Link(_) = place {
-                    items.sort_by_key(|item| matches!(item.what, Part::Node(_)));
-                }
-            }
-            self.move_one_of(&items, &reason, matches!(place, Where::Host(_)))?;
-        }
-        self.shorten_what_became_slow()
-    }
-
-    /// Paths that are slower than they may be once the substrate has changed.
-    fn shorten_what_became_slow(&mut self) -> Result<(), PlanError> {
-        let slow = |situation: &Situation, link: usize, lease: usize| {
-            let Seated { demand, at, .. } = &situation.leases[lease];
-            let took =
-                |links: &[usize]| links.iter().map(|&on| situation.ground.after.links[on].latency.0).sum::<u64>();
-            let bound = demand.links[link].latency?;
-            let slowest = at.routes[link].iter().map(|path| took(&path.links)).max()?;
-            (slowest > bound).then_some((slowest, bound))
-        };
-        for lease in 0..self.situation.leases.len() {
-            for link in 0..self.situation.leases[lease].demand.links.len() {
-                if let Some((took, bound)) = slow(&self.situation, link, lease) {
-                    let demand = &self.situation.leases[lease].demand;
-                    let mut items = vec![Item { lease, what: Part::Link(link) }];
-                    items.extend(demand.links[link].ends.map(|end| Item { lease, what: Part::Node(end) }));
-                    let reason = Infeasible::TooSlow { link: demand.links[link].name.clone(), took, bound };
-                    self.move_one_of(&items, &reason, false)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the first of these that can, with others if need be, with components opened if need be.
-    ///
-    /// From a host they may leave for paths that are still to change afterwards: hosts are emptied before links are, so
-    /// that each round comes nearer to the end.
-    fn move_one_of(&mut self, items: &[Item], reason: &Infeasible, from_host: bool) -> Result<(), PlanError> {
-        let why = reason.to_string();
-        let openings = [Opening::none(self.ground), Opening::all(self.ground)];
-        let openings = &openings[..if self.asked.open { 2 } else { 1 }];
-        let mut last = None;
-        for opening in openings {
-            for most in [0, self.asked.moves] {
-                for &item in items {
-                    for lasting in [true, false] {
-                        if !lasting && (!from_host || matches!(item.what, Part::Link(_))) {
-                            continue;
-                        }
-                        let seated = self.situation.leases[item.lease].clone();
-                        let target = Displaced { item, seated: &seated, opening, lasting };
-                        if most == 0 {
-                            match target.seat(&self.situation, &self.situation.ledger) {
-                                Ok((at, _)) => return self.relocate(&Relocation { item, to: at }, &why),
-                                Err(reason) => last = last.or(Some((item, reason))),
-                            }
-                        } else if let Some((moves, at)) = self.situation.make_room(&target, most, opening) {
-                            let name = item.what.name(&seated.demand);
-                            for moved in &moves {
-                                self.relocate(moved, &format!("makes room for {}/{name}", seated.demand.id))?;
-                            }
-                            return self.relocate(&Relocation { item, to: at }, &why);
-                        }
-                    }
-                }
-            }
-        }
-        let refused = refusal::of_displaced(&self.situation, last, reason);
-        Err(PlanError::Refused(Box::new(refused)))
-    }
-
     fn relocate(&mut self, relocation: &Relocation, why: &str) -> Result<(), PlanError> {
         let lease = relocation.item.lease;
         let mut next = self.situation.clone();
@@ -407,144 +316,5 @@ impl<'g> Planning<'g> {
         }
         all.sort_by_key(|(_, _, own)| own.is_none());
         Ok(all)
-    }
-
-    /// The first two cases: a lease that asks for something else, or a new one.
-    fn admit(&mut self, demand: &Demand, start: Timestamp, own: Option<usize>) -> Result<(), PlanError> {
-        let none = Opening::none(self.ground);
-        let loose = own.map(|own| misplaced(&self.situation, own, demand)).unwrap_or_default();
-        let target = Admission { demand, start, own, loose: loose.clone(), opening: &none };
-        // Where others have to move it is enough to find any place; a proof is for the place that is there already.
-        let proving = Situation { search: self.asked.search, ..self.situation.clone() };
-        let reason = match target.seat(&proving, &proving.ledger) {
-            Ok((at, _)) => return self.seat(demand, start, own, at, &[]),
-            Err(reason) => reason,
-        };
-        if let Some(at) = self.with_own_moved(&loose, &none, demand, start, own) {
-            return self.seat(demand, start, own, at, &[]);
-        }
-        if let Some((moves, at)) = self.situation.make_room(&target, self.asked.moves, &none) {
-            return self.seat(demand, start, own, at, &moves);
-        }
-        if self.asked.open && self.has_closed() {
-            if let Some(at) = self.with_fewest_opened(&loose, demand, start, own) {
-                return self.seat(demand, start, own, at, &[]);
-            }
-            let all = Opening::all(self.ground);
-            if let Some(at) = self.with_own_moved(&loose, &all, demand, start, own) {
-                return self.seat(demand, start, own, at, &[]);
-            }
-            let target = Admission { demand, start, own, loose: loose.clone(), opening: &all };
-            if let Some((moves, at)) = self.situation.make_room(&target, self.asked.moves, &all) {
-                return self.seat(demand, start, own, at, &moves);
-            }
-        }
-        let opening = if self.asked.open { Opening::all(self.ground) } else { none.clone() };
-        let target = Admission { demand, start, own, loose, opening: &opening };
-        Err(PlanError::Refused(Box::new(refusal::explain(&self.situation, &target, &reason))))
-    }
-
-    fn has_closed(&self) -> bool {
-        let after = &self.ground.after;
-        after.hosts.iter().any(|host| host.provisioned) || after.links.iter().any(|link| link.provisioned)
-    }
-
-    /// A place for a lease that changes, with at most so many of its own vertices moved, the cheapest first.
-    fn with_own_moved(
-        &self,
-        loose: &[usize],
-        opening: &Opening,
-        demand: &Demand,
-        start: Timestamp,
-        own: Option<usize>,
-    ) -> Option<Placement> {
-        own?;
-        let mut nodes: Vec<usize> = (0..demand.nodes.len()).filter(|node| !loose.contains(node)).collect();
-        nodes.sort_by_key(|&node| (demand.nodes[node].bytes(), node));
-        let most = self.asked.moves.min(nodes.len());
-        let seat = |more: &[usize]| {
-            let loose = loose.iter().chain(more).copied().collect();
-            let target = Admission { demand, start, own, loose, opening };
-            target.seat(&self.situation, &self.situation.ledger).ok().map(|(at, _)| at)
-        };
-        // One of them, any two of the cheapest, then the cheapest three, four, ...
-        let ones = (most >= 1).then(|| nodes.iter().map(|&node| vec![node])).into_iter().flatten();
-        let few = &nodes[..nodes.len().min(12)];
-        let pairs = few.iter().enumerate().flat_map(|(at, &a)| few[..at].iter().map(move |&b| vec![b, a]));
-        let pairs = (most >= 2).then_some(pairs).into_iter().flatten();
-        let more = (3..=most).map(|count| nodes[..count].to_vec());
-        ones.chain(pairs).chain(more).find_map(|more| seat(&more))
-    }
-
-    /// A place with as few components opened as it takes, cheap ones before dear ones.
-    fn with_fewest_opened(
-        &self,
-        loose: &[usize],
-        demand: &Demand,
-        start: Timestamp,
-        own: Option<usize>,
-    ) -> Option<Placement> {
-        let seat = |opening: &Opening| {
-            let target = Admission { demand, start, own, loose: loose.to_vec(), opening };
-            target.seat(&self.situation, &self.situation.ledger).ok().map(|(at, _)| at)
-        };
-        let mut best = seat(&Opening::all(self.ground))?;
-        let after = &self.ground.after;
-        let none = Opening::none(self.ground);
-        let mut closed: Vec<(u64, Where)> = Vec::new();
-        let hosts = after.hosts.iter().enumerate().filter(|(_, host)| host.provisioned);
-        closed.extend(hosts.map(|(n, host)| (host.cost, Where::Host(n))));
-        let links = after.links.iter().enumerate().filter(|(_, link)| link.provisioned);
-        closed.extend(links.map(|(n, link)| (link.cost, Where::Link(n))));
-        closed.sort_by_key(|&(cost, _)| cost);
-        for &(_, only) in closed.iter().take(64) {
-            let mut opening = none.clone();
-            opening.set(only, true);
-            if let Some(at) = seat(&opening) {
-                return Some(at);
-            }
-        }
-        // No single one does: of those that the search took, do without the dearest first.
-        let mut opening = none.with(&best);
-        for &(_, without) in closed.iter().rev() {
-            let mut fewer = opening.clone();
-            fewer.set(without, false);
-            if fewer == opening {
-                continue;
-            }
-            if let Some(at) = seat(&fewer) {
-                opening = none.with(&at).and(&fewer);
-                best = at;
-            }
-        }
-        Some(best)
-    }
-
-    /// Moves what makes room, then grants or changes the lease.
-    fn seat(
-        &mut self,
-        demand: &Demand,
-        start: Timestamp,
-        own: Option<usize>,
-        at: Placement,
-        moves: &[Relocation],
-    ) -> Result<(), PlanError> {
-        for moved in moves {
-            self.relocate(moved, &format!("makes room for {}", demand.id))?;
-        }
-        let seated = Seated { demand: demand.clone(), start, at };
-        let mut next = self.situation.clone();
-        let step = match own {
-            None => {
-                next.push(seated.clone());
-                describe::granted(self.ground, &seated)
-            }
-            Some(own) => {
-                let step = describe::changed(self.ground, &self.situation.leases[own], &seated);
-                next.reseat(own, seated);
-                step
-            }
-        };
-        self.step(step, next)
     }
 }

@@ -3,9 +3,17 @@
 //! **GRC** (Gong, Wen, Zhu, Lee: *Toward profit-seeking virtual network embedding*, INFOCOM 2014): a host's global
 //! resource capacity is r = (1 − d) c + d M r, with c the share of CPU and M the share of a neighbour's bandwidth.
 //! **NRM**: CPU × bandwidth around the node. Both put the best-ranked virtual node on the best-ranked host that has the
-//! CPU and is not used yet, and then each virtual link on a shortest path (breadth first) with the bandwidth.
+//! CPU and is not used yet, and then each virtual link on the first of the [`PATHS`] shortest paths of the topology that
+//! has the bandwidth: a setting of the benchmark that decides its figures, as a search in what is free accepts more and
+//! spends more.
 
+use std::collections::HashMap;
+
+use super::yen::{self, Path};
 use crate::embed::{Embedding, HostId, LinkId, Request, Residual, Share, Substrate};
+
+/// How many paths between two hosts are looked at.
+const PATHS: usize = 10;
 
 /// Damping of GRC.
 const DAMPING: f64 = 0.85;
@@ -22,8 +30,42 @@ pub enum Rank {
     Nrm,
 }
 
-/// Embeds as the baseline does; `None` when a virtual node finds no host or a virtual link no path.
-pub fn embed(rank: Rank, substrate: &Substrate, residual: &Residual, request: &Request) -> Option<Embedding> {
+/// Embeds as a baseline does, into one substrate.
+pub struct Ranking<'s> {
+    rank: Rank,
+    substrate: &'s Substrate,
+    /// Paths that were asked for: the topology does not change.
+    paths: HashMap<[HostId; 2], Vec<Path>>,
+}
+
+impl<'s> Ranking<'s> {
+    /// For a substrate.
+    pub fn new(rank: Rank, substrate: &'s Substrate) -> Self {
+        Self { rank, substrate, paths: HashMap::new() }
+    }
+
+    /// Embeds a request; `None` when a virtual node finds no host or a virtual link no path.
+    pub fn embed(&mut self, residual: &Residual, request: &Request) -> Option<Embedding> {
+        let place = place(self.rank, self.substrate, residual, request)?;
+        let links = 0..self.substrate.links().len() as u32;
+        let mut left: Vec<u64> = links.map(|link| residual.link_free(LinkId(link), 0)).collect();
+        let mut routes = Vec::new();
+        for link in request.links() {
+            let [from, to] = link.ends.map(|end| place[end.0 as usize]);
+            let wanted = link.bandwidth[0];
+            let known = self.paths.entry([from, to]);
+            let paths = known.or_insert_with(|| yen::shortest(self.substrate, from, to, PATHS));
+            let (hosts, links) =
+                paths.iter().find(|(_, on)| on.iter().all(|on| left[on.0 as usize] >= wanted))?.clone();
+            links.iter().for_each(|on| left[on.0 as usize] -= wanted);
+            routes.push(vec![Share { hosts, links, bandwidth: link.bandwidth.clone() }]);
+        }
+        Some(Embedding { hosts: place, routes })
+    }
+}
+
+/// A host for each virtual node.
+fn place(rank: Rank, substrate: &Substrate, residual: &Residual, request: &Request) -> Option<Vec<HostId>> {
     let hosts = substrate.hosts();
     let free: Vec<f64> = (0..hosts as u32).map(|host| residual.host_free(HostId(host), 0, 0) as f64).collect();
     let links = substrate.links().iter().enumerate();
@@ -52,17 +94,7 @@ pub fn embed(rank: Rank, substrate: &Substrate, residual: &Residual, request: &R
         used[host] = true;
         place[node] = Some(HostId(host as u32));
     }
-    let place: Vec<HostId> = place.into_iter().collect::<Option<_>>()?;
-    let mut left: Vec<i64> = links.iter().map(|link| link.2 as i64).collect();
-    let mut routes = Vec::new();
-    for link in request.links() {
-        let [from, to] = link.ends.map(|end| place[end.0 as usize]);
-        let wanted = link.bandwidth[0] as i64;
-        let (hosts, path) = shortest(substrate, &left, from, to, wanted)?;
-        path.iter().for_each(|on| left[on.0 as usize] -= wanted);
-        routes.push(vec![Share { hosts, links: path, bandwidth: link.bandwidth.clone() }]);
-    }
-    Some(Embedding { hosts: place, routes })
+    place.into_iter().collect()
 }
 
 fn nrm(cpu: &[f64], links: &[(usize, usize, f64)]) -> Vec<f64> {
@@ -99,36 +131,4 @@ fn grc(cpu: &[f64], links: &[(usize, usize, f64)]) -> Vec<f64> {
             return rank;
         }
     }
-}
-
-fn shortest(
-    substrate: &Substrate,
-    left: &[i64],
-    from: HostId,
-    to: HostId,
-    wanted: i64,
-) -> Option<(Vec<HostId>, Vec<LinkId>)> {
-    let mut before: Vec<Option<(HostId, LinkId)>> = vec![None; substrate.hosts()];
-    let mut queue = std::collections::VecDeque::from([from]);
-    while let Some(host) = queue.pop_front() {
-        if host == to {
-            let (mut hosts, mut links, mut at) = (vec![to], Vec::new(), to);
-            while at != from {
-                let (previous, link) = before[at.0 as usize]?;
-                links.push(link);
-                hosts.push(previous);
-                at = previous;
-            }
-            hosts.reverse();
-            links.reverse();
-            return Some((hosts, links));
-        }
-        for (neighbour, link) in substrate.neighbours(host) {
-            if neighbour != from && before[neighbour.0 as usize].is_none() && left[link.0 as usize] >= wanted {
-                before[neighbour.0 as usize] = Some((host, link));
-                queue.push_back(neighbour);
-            }
-        }
-    }
-    None
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::embed::reconfigure::{Placed, admit};
-use crate::embed::{Effort, Embedder, Embedding, ProblemError, Request, Residual, Substrate};
+use crate::embed::{Effort, Embedder, Embedding, ProblemError, Request, Residual};
 use crate::simulate::admission::Admission;
 use crate::simulate::instance::Instance;
-use crate::simulate::ranking::{self, Rank};
+use crate::simulate::proof::{Proofs, Sampling};
+use crate::simulate::ranking::{Rank, Ranking};
 
 /// Who embeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Settings {
     pub moves: usize,
     /// Work for one request (joint and exact).
     pub effort: Effort,
+    /// What to prove besides, outside the time that is measured.
+    pub prove: Option<Sampling>,
 }
 
 /// What came of it, in the form that is written to a file.
@@ -53,6 +56,9 @@ pub struct Outcome {
     /// Requests that were proved (embedded at least cost, or impossible), with the exact algorithm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proved: Option<usize>,
+    /// What was proved of a sample, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proofs: Option<Proofs>,
     /// Each request, in order of ids.
     pub requests: Vec<Answer>,
 }
@@ -101,9 +107,13 @@ pub fn run(instance: &Instance, settings: Settings, mut tick: impl FnMut()) -> R
     let requests: Vec<Request> = instance.requests.iter().map(|asked| asked.request()).collect::<Result<_, _>>()?;
     let mut server = Server {
         settings,
-        substrate: &substrate,
         embedder: Embedder::with_effort(&substrate, settings.effort),
         residual: Residual::whole(&substrate, 1),
+        ranking: match settings.algorithm {
+            Algorithm::Grc => Some(Ranking::new(Rank::Grc, &substrate)),
+            Algorithm::Nrm => Some(Ranking::new(Rank::Nrm, &substrate)),
+            Algorithm::Joint | Algorithm::Exact(_) => None,
+        },
         admission: Admission::default(),
         placed: BTreeMap::new(),
         proved: 0,
@@ -111,6 +121,7 @@ pub fn run(instance: &Instance, settings: Settings, mut tick: impl FnMut()) -> R
     let mut answers: Vec<Answer> = (0..requests.len()).map(|id| Answer { id, ..Answer::default() }).collect();
     let mut took = Vec::with_capacity(requests.len());
     let (mut revenue, mut cost) = (0.0, 0.0);
+    let mut proofs = Proofs::default();
     for &(_, kind, id) in &instance.events {
         if kind == 0 {
             if let Some(embedding) = server.placed.remove(&id) {
@@ -119,6 +130,9 @@ pub fn run(instance: &Instance, settings: Settings, mut tick: impl FnMut()) -> R
             continue;
         }
         let lifetime = instance.requests[id].lifetime;
+        if let Some(sampling) = settings.prove.filter(|sampling| sampling.takes(took.len(), requests.len())) {
+            proofs.sample(&mut server.embedder, &server.residual, &requests[id], sampling.time);
+        }
         let start = Instant::now();
         let answer = server.serve(&requests, id, lifetime);
         took.push(start.elapsed().as_secs_f64() * 1e3);
@@ -139,14 +153,15 @@ pub fn run(instance: &Instance, settings: Settings, mut tick: impl FnMut()) -> R
         mean_ms: took.iter().sum::<f64>() / took.len().max(1) as f64,
         p99_ms: took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(0.0),
         proved: matches!(settings.algorithm, Algorithm::Exact(_)).then_some(server.proved),
+        proofs: settings.prove.map(|_| proofs),
         requests: answers,
     })
 }
 
 struct Server<'s> {
     settings: Settings,
-    substrate: &'s Substrate,
     embedder: Embedder<'s>,
+    ranking: Option<Ranking<'s>>,
     residual: Residual,
     admission: Admission,
     placed: BTreeMap<usize, Embedding>,
@@ -157,13 +172,12 @@ impl Server<'_> {
     fn serve(&mut self, requests: &[Request], id: usize, lifetime: f64) -> Answer {
         let request = &requests[id];
         let refuse = |why: String| Answer { id, refused: Some(why), ..Answer::default() };
-        let ranked = |rank| match ranking::embed(rank, self.substrate, &self.residual, request) {
-            Some(embedding) => Ok((Vec::new(), embedding)),
-            None => Err("no host or no path where the ranks put it".to_string()),
-        };
         let found = match self.settings.algorithm {
-            Algorithm::Grc => ranked(Rank::Grc),
-            Algorithm::Nrm => ranked(Rank::Nrm),
+            Algorithm::Grc | Algorithm::Nrm => {
+                let ranked = self.ranking.as_mut().and_then(|ranking| ranking.embed(&self.residual, request));
+                let why = || "no host or no path where the ranks put it".to_string();
+                ranked.map(|embedding| (Vec::new(), embedding)).ok_or_else(why)
+            }
             Algorithm::Exact(time) => {
                 let proven = self.embedder.prove(&self.residual, request, time);
                 self.proved += usize::from(proven.proved);
