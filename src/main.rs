@@ -12,6 +12,7 @@ mod guest;
 mod man;
 mod output;
 mod run;
+mod set;
 mod show;
 mod vxi;
 mod xen;
@@ -36,6 +37,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Show(show::Show),
+    Set(set::Set),
     Guest(guest::Guest),
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Show(show) => show.run(),
+        Command::Set(set) => set.run(),
         Command::Guest(guest) => guest.run(),
         Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),

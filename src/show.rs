@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use pointsman_dataplane::config::DEFAULT_CONTROL;
-use pointsman_dataplane::control::{Reply, Request, Topic, ask};
+use pointsman_dataplane::control::{GuestReport, Reply, Request, Topic, ask};
 
 use crate::output::print;
 
@@ -63,6 +63,7 @@ fn json(reply: &Reply) -> serde_json::Result<String> {
         Reply::Fdb(list) => serde_json::to_string_pretty(list),
         Reply::Workers(list) => serde_json::to_string_pretty(list),
         Reply::Drops(list) => serde_json::to_string_pretty(list),
+        Reply::Done => serde_json::to_string_pretty("done"),
         Reply::Error(reason) => serde_json::to_string_pretty(reason),
     }
 }
@@ -70,32 +71,48 @@ fn json(reply: &Reply) -> serde_json::Result<String> {
 fn table(reply: &Reply) -> Table {
     match reply {
         Reply::Ports(ports) => {
-            let head = ["port", "kind", "guest", "worker", "state", "rx frames", "tx frames", "lost", "attached"];
+            let head =
+                ["port", "kind", "guest", "worker", "state", "rate", "rx frames", "tx frames", "lost", "attached"];
             grid(
                 head,
-                &[5, 6, 7],
+                &[5, 6, 7, 8],
                 ports.iter().map(|p| {
                     let guest = p.guest.clone().unwrap_or_else(|| "-".into());
                     let lost = total(&p.drops);
                     let numbers = [p.rx_frames, p.tx_frames, lost].map(|n| n.to_string());
                     let [rx, tx, lost] = numbers;
                     let workers = join(&p.workers);
-                    [p.name.clone(), p.kind.clone(), guest, workers, up(p.up), rx, tx, lost, p.mode.clone()]
+                    let rate = p.line_rate.clone().unwrap_or_else(|| "-".into());
+                    [p.name.clone(), p.kind.clone(), guest, workers, up(p.up), rate, rx, tx, lost, p.mode.clone()]
                 }),
             )
         }
         Reply::Guests(guests) => {
-            let head = ["guest", "port", "stations", "state", "rx frames", "tx frames", "lost", "attached"];
+            let head = [
+                "guest",
+                "weight",
+                "rates",
+                "cpu s",
+                "port",
+                "stations",
+                "state",
+                "rx frames",
+                "tx frames",
+                "lost",
+                "attached",
+            ];
             let rows = guests.iter().flat_map(|g| g.ports.iter().map(move |p| (g, p)));
             grid(
                 head,
-                &[4, 5, 6],
+                &[1, 3, 7, 8, 9],
                 rows.map(|(g, p)| {
                     let port = &p.port;
                     let numbers = [port.rx_frames, port.tx_frames, total(&port.drops)].map(|n| n.to_string());
                     let [rx, tx, lost] = numbers;
                     let stations = p.macs.join("\n");
-                    [g.name.clone(), port.name.clone(), stations, up(port.up), rx, tx, lost, port.mode.clone()]
+                    let (weight, cpu) = (g.weight.to_string(), format!("{:.3}", g.cpu_nanos as f64 / 1e9));
+                    let (name, port_name, mode) = (g.name.clone(), port.name.clone(), port.mode.clone());
+                    [name, weight, rates(g), cpu, port_name, stations, up(port.up), rx, tx, lost, mode]
                 }),
             )
         }
@@ -135,6 +152,7 @@ fn table(reply: &Reply) -> Table {
             &[2],
             drops.iter().map(|d| [d.place.clone(), d.reason.clone(), d.frames.to_string()]),
         ),
+        Reply::Done => grid(["done"], &[], std::iter::empty()),
         Reply::Error(reason) => grid(["error"], &[], [[reason.clone()]].into_iter()),
     }
 }
@@ -151,6 +169,18 @@ fn grid<const N: usize>(head: [&str; N], numbers: &[usize], rows: impl Iterator<
         }
     }
     table
+}
+
+/// What a guest may send and be sent.
+fn rates(guest: &GuestReport) -> String {
+    match (&guest.rate_from, &guest.rate_to) {
+        (None, None) => "-".into(),
+        (Some(from), Some(to)) if from == to => from.clone(),
+        (from, to) => {
+            let or_none = |rate: &Option<String>| rate.clone().unwrap_or_else(|| "-".into());
+            format!("from {}, to {}", or_none(from), or_none(to))
+        }
+    }
 }
 
 fn total(drops: &BTreeMap<String, u64>) -> u64 {

@@ -38,12 +38,37 @@ pub enum Topic {
     Drops,
 }
 
-/// What a client asks.
+/// What is to be changed: weight or rates of a guest, or the rate of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Thing {
+    /// A guest.
+    Guest,
+    /// A port.
+    Port,
+}
+
+/// A change of one thing, as it was written: the engine judges it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Of what kind it is.
+    pub thing: Thing,
+    /// Its name.
+    pub name: String,
+    /// What of it.
+    pub key: String,
+    /// What that is to be.
+    pub value: String,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
     /// A report on one topic.
     Show(Topic),
+    /// A change, which is made whole or not at all.
+    Set(Change),
 }
 
 /// What the engine answers.
@@ -60,7 +85,9 @@ pub enum Reply {
     Workers(Vec<WorkerReport>),
     /// `show drops`
     Drops(Vec<DropReport>),
-    /// The request was not understood; why.
+    /// The change is made.
+    Done,
+    /// The request was not understood, or the change refused; why.
     Error(String),
 }
 
@@ -79,6 +106,8 @@ pub struct PortReport {
     pub up: bool,
     /// How it is attached, and why not better.
     pub mode: String,
+    /// The rate of its line, if it has one.
+    pub line_rate: Option<String>,
     /// Frames from the peer.
     pub rx_frames: u64,
     /// Bytes from the peer, without FCS.
@@ -96,6 +125,16 @@ pub struct PortReport {
 pub struct GuestReport {
     /// Its name.
     pub name: String,
+    /// Its part of what is contended, relative to the others'.
+    pub weight: u64,
+    /// What it may send; none: what there is time for.
+    pub rate_from: Option<String>,
+    /// What it may be sent.
+    pub rate_to: Option<String>,
+    /// Bytes that may pass at once after a silence, where that is configured.
+    pub burst: Option<u64>,
+    /// Nanoseconds that workers have spent on it.
+    pub cpu_nanos: u64,
     /// Its ports.
     pub ports: Vec<GuestPortReport>,
 }
@@ -320,6 +359,8 @@ mod tests {
                 Reply::Drops(vec![DropReport { place: "up0".into(), reason: "runt".into(), frames: 3 }])
             }
             Request::Show(_) => Reply::Ports(vec![]),
+            Request::Set(change) if change.name == "r1" => Reply::Done,
+            Request::Set(change) => Reply::Error(format!("there is no guest {}", change.name)),
         }
     }
 
@@ -332,6 +373,18 @@ mod tests {
         drop(server);
         assert!(!path.exists());
         assert!(ask(&path, Request::Show(Topic::Ports)).unwrap_err().to_string().contains("pointsman run"));
+    }
+
+    #[test]
+    fn a_change_is_made_or_refused() {
+        let path = socket("change");
+        let _server = Server::start(&path, answer).unwrap();
+        let set = |name: &str| {
+            let change = Change { thing: Thing::Guest, name: name.into(), key: "weight".into(), value: "4".into() };
+            ask(&path, Request::Set(change)).unwrap()
+        };
+        assert_eq!(set("r1"), Reply::Done);
+        assert_eq!(set("r\n2"), Reply::Error("there is no guest r\n2".into()));
     }
 
     #[test]

@@ -46,6 +46,8 @@ reasons! {
     OutputDown = "output-down",
     /// The output's line rate is used up and its queue is full.
     LineRate = "line-rate",
+    /// The rate of the guest that it was for is used up and its queue is full.
+    GuestRate = "guest-rate",
     /// No free chunk in the worker's pool.
     PoolExhausted = "pool-exhausted",
     /// The ring to the worker that owns the output is full.

@@ -4,7 +4,6 @@
 //! decides where every frame goes, and pushes to each output what belongs there. Everything here serves that loop;
 //! nothing here knows of Xen, of a command line, or of a benchmark.
 
-pub mod allowance;
 pub mod bridge;
 pub mod config;
 pub mod control;
@@ -24,6 +23,7 @@ pub mod pcap;
 pub mod pool;
 pub mod port;
 mod prefetch;
+pub mod shares;
 pub mod signals;
 pub mod tap;
 mod timeslice;

@@ -4,8 +4,13 @@
 //! One thread owns a pool; nothing in it is shared or locked. Chunks that are lent to the kernel (fill and transmit
 //! rings) are simply not in the free list until they come back.
 
+mod queue;
+
 use std::io;
 use std::sync::Arc;
+
+pub use queue::FrameQueue;
+use queue::Waiting;
 
 use crate::frame::Frame;
 use crate::memory::Memory;
@@ -41,6 +46,8 @@ pub struct Pool {
     /// `offloads[c]` tells what is left to do for the frame that begins in chunk `c`; read only where it says so. Places
     /// in it count from the chunk's begin, so that a tag that is put before the frame, or taken off, moves none of them.
     offloads: Box<[Offload]>,
+    /// `waiting[c]` describes the frame that begins in chunk `c` while it waits in a queue; read only then.
+    waiting: Box<[Waiting]>,
     /// Frames with something left to do.
     offloaded: usize,
 }
@@ -60,6 +67,7 @@ impl Pool {
             free,
             links: vec![Link::default(); chunks].into(),
             offloads: vec![Offload::Verified; chunks].into(),
+            waiting: vec![Waiting::default(); chunks].into(),
             offloaded: 0,
         })
     }

@@ -12,7 +12,7 @@ use crate::drops::{DropCounters, DropReason};
 use crate::frame::Burst;
 use crate::offload::Offloads;
 use crate::pool::Pool;
-use crate::units::Nanos;
+use crate::units::{GuestId, Nanos};
 
 /// One queue of a port, as its worker sees it.
 pub trait Port: Send {
@@ -21,6 +21,12 @@ pub trait Port: Send {
 
     /// Takes every frame of `burst` for transmission and leaves it empty. What cannot be sent is freed and counted.
     fn push(&mut self, pool: &mut Pool, burst: &mut Burst);
+
+    /// Whose the frames are that are pushed from now on: of a guest, or of the uplinks. Who has one queue for all need
+    /// not know.
+    fn source(&mut self, guest: GuestId) {
+        let _ = guest;
+    }
 
     /// Ends a breath: whatever was pushed since the last flush is shown to the peer, with at most one system call.
     fn flush(&mut self, pool: &mut Pool);
@@ -59,6 +65,12 @@ pub trait Port: Send {
     /// Whether the output has so little room that frames for it had better not be received at all.
     fn is_full(&self) -> bool {
         false
+    }
+
+    /// How many chunks of frames can be pushed now and will not be dropped for want of room. A port that cannot tell has
+    /// always room.
+    fn room(&mut self) -> usize {
+        usize::MAX
     }
 
     /// What may be left to do for frames that are pushed. The worker does the rest before it pushes them.

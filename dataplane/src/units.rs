@@ -52,9 +52,19 @@ impl PortId {
     }
 }
 
-/// A guest's place in the engine's tables and in the XDP program's maps.
+/// A guest's place in the engine's tables: dense, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuestId(pub u16);
+
+impl GuestId {
+    /// No guest: the uplinks, which are one source together.
+    pub const UPLINKS: Self = Self(0);
+
+    /// As an index into a table of guests.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// An IEEE 802 address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

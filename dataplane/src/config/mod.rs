@@ -26,6 +26,7 @@ pub use machine::usable_cores;
 
 use crate::link_rate::LineRate;
 use crate::netdev::Mode;
+use crate::shares::GuestTerms;
 use crate::units::{Mac, Nanos};
 use crate::wire::ethernet::VlanId;
 
@@ -82,6 +83,8 @@ pub struct DomainSpec {
 pub struct GuestSpec {
     /// Its name, unique among guests.
     pub name: String,
+    /// What it is entitled to.
+    pub terms: GuestTerms,
     /// Where the file says so.
     pub place: Place,
 }

@@ -6,11 +6,10 @@ use toml::de::DeValue;
 
 use super::kind::read_kind;
 use super::mistakes::{Claims, Mistakes, quoted};
-use super::read::claim_name;
+use super::read::{claim_name, read_rate};
 use super::section::{Found, Section, wrong_type};
 use super::spelling::nearest;
 use super::{DomainSpec, Membership, Place, PortSpec};
-use crate::link_rate::LineRate;
 use crate::netdev::MAX_STATIONS;
 use crate::units::{Mac, PortId};
 use crate::wire::ethernet::VlanId;
@@ -55,10 +54,7 @@ impl<'d> PortReader<'d> {
         }
         let membership = self.membership(mistakes, &mut section);
         let macs = self.macs(mistakes, &mut section, guest.is_some(), &membership);
-        let shape = ("a rate of 1kbit to 10Tbit", "write it like \"1Gbit\", \"200Mbit\" or \"10kbit\"");
-        let line_rate = section.parsed(mistakes, "line_rate", shape, |text| {
-            LineRate::parse(text).ok().filter(|rate| rate.bits_per_second() >= 1_000)
-        });
+        let line_rate = read_rate(mistakes, &mut section, "line_rate");
         let worker = self.worker(mistakes, &mut section);
         let place = mistakes.place(section.at);
         let kind = read_kind(mistakes, &mut section, &mut self.claims);
@@ -72,7 +68,7 @@ impl<'d> PortReader<'d> {
             kind: kind?,
             membership,
             macs,
-            line_rate: line_rate.map(|found| found.value),
+            line_rate,
             worker,
             place,
         })

@@ -9,6 +9,8 @@ use super::port::PortReader;
 use super::section::{Found, Section};
 use super::span::parse_span;
 use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, WorkerSpec};
+use crate::link_rate::LineRate;
+use crate::shares::{GuestTerms, MOST_BURST, SLOWEST, Weight};
 use crate::units::Nanos;
 
 /// The largest file that is read: a configuration of thousands of guests is a tenth of it.
@@ -81,6 +83,7 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         let mut section = Section::new(format!("[[guest]] {}", n + 1), at, table);
         let name = read_name(mistakes, &mut section, &mut reader.claims, "guest");
         let name = name.unwrap_or_else(|| format!("guest {}", n + 1));
+        let terms = read_terms(mistakes, &mut section);
         let tables = section.sections(mistakes, "port", "guest.port");
         if tables.is_empty() && !section.has("port") {
             let remedy = "add a [[guest.port]] section below it";
@@ -91,8 +94,8 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
             let thing = format!("port {}", one_line(&default_name));
             ports.extend(reader.read(mistakes, Section::new(thing, at, table), Some((guests.len(), default_name))));
         }
-        section.finish(mistakes, |_| Some("a guest has a name and [[guest.port]] sections".into()));
-        guests.push(GuestSpec { name, place: mistakes.place(at) });
+        section.finish(mistakes, |_| Some("a guest has a name, a weight, rates and [[guest.port]] sections".into()));
+        guests.push(GuestSpec { name, terms, place: mistakes.place(at) });
     }
     if !root.has("port") && !root.has("guest") && seats == 0 {
         let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers; or seats for \
@@ -102,6 +105,34 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
     root.finish(mistakes, |_| None);
     let control = control.map_or_else(|| DEFAULT_CONTROL.into(), |found| found.value);
     Config { file: file.to_owned(), control, workers, domains, guests, seats, ports }
+}
+
+/// What a guest is entitled to.
+fn read_terms(mistakes: &mut Mistakes<'_>, section: &mut Section<'_, '_>) -> GuestTerms {
+    let mut terms = GuestTerms::default();
+    if let Some(found) = section.integer(mistakes, "weight", 1..=Weight::MAX.into()) {
+        terms.weight = Weight::new(found.value as u16).unwrap_or_default();
+    }
+    let both = read_rate(mistakes, section, "rate");
+    terms.rate_from = read_rate(mistakes, section, "rate_from").or(both);
+    terms.rate_to = read_rate(mistakes, section, "rate_to").or(both);
+    terms.burst = section.integer(mistakes, "burst", 0..=MOST_BURST).map(|found| found.value);
+    if let (Some(_), None, None) = (terms.burst, terms.rate_from, terms.rate_to) {
+        let remedy = "give it a rate too, or take burst out";
+        mistakes.add_missing(section.at, &section.thing, "it has a burst and no rate", remedy);
+    }
+    terms
+}
+
+/// A rate in quotes.
+pub(super) fn read_rate(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+) -> Option<LineRate> {
+    let shape = ("a rate of 1kbit to 10Tbit", "write it like \"1Gbit\", \"200Mbit\" or \"10kbit\"");
+    let accept = |text: &str| LineRate::parse(text).ok().filter(|rate| rate.bits_per_second() >= SLOWEST);
+    section.parsed(mistakes, key, shape, accept).map(|found| found.value)
 }
 
 fn read_workers(mistakes: &mut Mistakes<'_>, root: &mut Section<'_, '_>, claims: &mut Claims) -> Vec<WorkerSpec> {

@@ -24,10 +24,11 @@ use crate::memif::MemifError;
 use crate::netdev::{MAX_STATIONS, NetdevError};
 use crate::pcap::PcapError;
 use crate::pool::Pool;
+use crate::shares::Shares;
 use crate::tap::TapError;
-use crate::units::PortId;
+use crate::units::{GuestId, PortId};
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
-use ports::Opened;
+use ports::{Opened, guest_of};
 use report::{Report, ReportedWorker};
 use seats::{House, Uplink};
 pub use seats::{Newcomer, Seat, SeatError, Seats};
@@ -147,7 +148,11 @@ impl Engine {
         let table = Table::build(&members, &domains).map_err(EngineError::Table)?;
         let table = Arc::new(ArcSwap::from_pointee(table));
         let fdb = Arc::new(Fdb::new(&domains));
-        let opened = Opened::open(config, &mut pools)?;
+        let guests = config.guests.iter().map(|guest| (guest.name.as_str(), guest.terms));
+        let shares = Arc::new(Shares::new(guests, seats));
+        let opened = Opened::open(config, &mut pools, &shares)?;
+        let mut guests: Vec<GuestId> = config.ports.iter().map(guest_of).collect();
+        guests.resize(members.len(), GuestId::UPLINKS);
 
         let mut workers = Vec::new();
         for (index, ((spec, pool), queues)) in config.workers.iter().zip(pools).zip(opened.queues).enumerate() {
@@ -155,11 +160,10 @@ impl Engine {
                 WorkerConfig { name: format!("worker-{index}"), core: spec.core, chunks: spec.chunks, spin: spec.spin };
             let forward = Box::new(Bridge::new(Arc::clone(&table), Arc::clone(&fdb)));
             let worker = Worker::new(worker_config, pool, queues, members.len(), forward);
-            workers.push(worker.map_err(|source| EngineError::Worker {
-                worker: index,
-                doing: "creating it",
-                source,
-            })?);
+            let mut worker =
+                worker.map_err(|source| EngineError::Worker { worker: index, doing: "creating it", source })?;
+            worker.take_turns(Arc::clone(&shares), guests.clone());
+            workers.push(worker);
         }
         let mut reported: Vec<ReportedWorker> = workers.iter().zip(&config.workers).map(ReportedWorker::new).collect();
         link(&mut workers, &mut reported);
@@ -174,8 +178,9 @@ impl Engine {
             domains,
             uplinks: uplinks(config, &opened.ports),
             table: Arc::clone(&table),
+            shares: Arc::clone(&shares),
         });
-        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb, seats.clone()));
+        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
         let mut engine = Self { _control: control, workers: Vec::new(), report, seats };

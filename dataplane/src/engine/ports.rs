@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::{EngineError, share_a_domain};
 use crate::config::{Config, MemifRole, MemifSpec, NetdevSpec, PcapSpec, PortKind, PortSpec, TapSpec};
-use crate::link_rate::Shaped;
 use crate::memif::{Memif, MemifOptions, Role};
 use crate::netdev::{Carries, Device, NetdevError, Options, Others, Registrations, RingSizes};
 use crate::pcap::{Pace, PcapOptions, PcapPort, Repeat};
 use crate::pool::Pool;
 use crate::port::{Counters, Port};
+use crate::shares::{Limit, PortLimits, Shaped, Shares};
 use crate::tap::{TapOptions, TapPort};
-use crate::units::PortId;
+use crate::units::{GuestId, PortId};
 
 /// What stays with the control side of a port.
 #[derive(Debug)]
@@ -30,6 +30,26 @@ pub struct OpenPort {
     pub memif: Option<Memif>,
     /// A guest port's mark in the XDP programs.
     pub station: Option<u32>,
+    /// What it may do at most, whatever its guest may.
+    pub limits: PortLimits,
+}
+
+/// What binds a port: its own limits, and whose it is.
+struct Bound {
+    limits: PortLimits,
+    guest: GuestId,
+}
+
+impl Bound {
+    fn new(spec: &PortSpec) -> Self {
+        let limits = PortLimits { line: Arc::new(Limit::line(spec.line_rate)), ..PortLimits::default() };
+        Self { limits, guest: guest_of(spec) }
+    }
+}
+
+/// Whose a port is. The guests of the configuration come first in the table of shares, in their order.
+pub fn guest_of(spec: &PortSpec) -> GuestId {
+    spec.guest.map_or(GuestId::UPLINKS, |guest| GuestId(guest as u16 + 1))
 }
 
 /// Everything open.
@@ -57,13 +77,14 @@ impl Dealer {
 }
 
 impl Opened {
-    /// Opens every port of `config`; `pools` are the workers' frame memories.
+    /// Opens every port of `config`; `pools` are the workers' frame memories, `shares` what the guests are entitled to.
     ///
     /// # Errors
     /// The first port that cannot be had; those before it are closed again.
-    pub fn open(config: &Config, pools: &mut [Pool]) -> Result<Self, EngineError> {
+    pub fn open(config: &Config, pools: &mut [Pool], shares: &Arc<Shares>) -> Result<Self, EngineError> {
         let mut opening = Opening {
             pools,
+            shares,
             registrations: config.workers.iter().map(|_| Registrations::default()).collect(),
             dealer: Dealer { workers: config.workers.len(), next: 0 },
             queues: config.workers.iter().map(|_| Vec::new()).collect(),
@@ -122,20 +143,18 @@ fn carries(config: &Config, index: usize) -> Carries {
 
 struct Opening<'a> {
     pools: &'a mut [Pool],
+    shares: &'a Arc<Shares>,
     registrations: Vec<Registrations>,
     dealer: Dealer,
     queues: Vec<Vec<(PortId, Box<dyn Port>)>>,
 }
 
 impl Opening<'_> {
-    /// Gives a queue to `worker`, behind a shaper where the port has a line rate.
-    fn give(&mut self, worker: usize, id: PortId, spec: &PortSpec, queue: Box<dyn Port>) -> Arc<Counters> {
+    /// Gives a queue to `worker`, behind the port's limits and its guest's.
+    fn give(&mut self, worker: usize, id: PortId, queue: Box<dyn Port>, bound: &Bound) -> Arc<Counters> {
         let counters = Arc::clone(queue.counters());
-        let queue = match spec.line_rate {
-            Some(rate) => Box::new(Shaped::new(queue, rate)) as Box<dyn Port>,
-            None => queue,
-        };
-        self.queues[worker].push((id, queue));
+        let queue = Shaped::new(queue, &bound.limits, self.shares, bound.guest);
+        self.queues[worker].push((id, Box::new(queue)));
         counters
     }
 
@@ -167,14 +186,16 @@ impl Opening<'_> {
             );
         }
         let (mut workers, mut counters, mut mode) = (Vec::new(), Vec::new(), String::new());
+        let bound = Bound::new(spec);
         for queue in 0..queues {
             let worker = self.dealer.deal(spec.worker);
             let port = device.queue(queue, &mut self.pools[worker], &mut self.registrations[worker]).map_err(failed)?;
             mode = port.mode();
-            counters.push(self.give(worker, id, spec, Box::new(port)));
+            counters.push(self.give(worker, id, Box::new(port), &bound));
             workers.push(worker);
         }
-        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, station: None })
+        let limits = bound.limits;
+        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, station: None, limits })
     }
 
     fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
@@ -195,12 +216,14 @@ impl Opening<'_> {
         let started = Memif::start(&options).map_err(|source| EngineError::Memif { port: spec.name.clone(), source });
         let (control, rings) = started?;
         let (mut workers, mut counters) = (Vec::new(), Vec::new());
+        let bound = Bound::new(spec);
         for ring in rings {
             let worker = self.dealer.deal(spec.worker);
-            counters.push(self.give(worker, id, spec, Box::new(ring)));
+            counters.push(self.give(worker, id, Box::new(ring), &bound));
             workers.push(worker);
         }
-        Ok(OpenPort { workers, counters, mode: String::new(), device: None, memif: Some(control), station: None })
+        let (mode, limits) = (String::new(), bound.limits);
+        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), station: None, limits })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
@@ -225,7 +248,9 @@ impl Opening<'_> {
     fn single(&mut self, id: PortId, spec: &PortSpec, port: Box<dyn Port>) -> OpenPort {
         let worker = self.dealer.deal(spec.worker);
         let mode = port.mode();
-        let counters = self.give(worker, id, spec, port);
-        OpenPort { workers: vec![worker], counters: vec![counters], mode, device: None, memif: None, station: None }
+        let bound = Bound::new(spec);
+        let counters = vec![self.give(worker, id, port, &bound)];
+        let limits = bound.limits;
+        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, station: None, limits }
     }
 }

@@ -12,11 +12,13 @@ use super::share_a_domain;
 use crate::bridge::{self, Fdb, Table};
 use crate::config::{Config, WorkerSpec};
 use crate::control::{
-    DropReport, GuestPortReport, GuestReport, PortReport, Reply, Request, StationReport, Topic, WorkerReport,
+    Change, DropReport, GuestPortReport, GuestReport, PortReport, Reply, Request, StationReport, Thing, Topic,
+    WorkerReport,
 };
 use crate::drops::DropReason;
 use crate::port::Counters;
-use crate::units::Nanos;
+use crate::shares::{GuestTerms, Shares, TermsError, parse_rate};
+use crate::units::{GuestId, Nanos};
 use crate::worker::{Worker, WorkerCounters};
 
 /// A worker, as it is reported.
@@ -28,6 +30,8 @@ pub struct ReportedWorker {
     huge_pages: bool,
     /// What was lost on the way to each other worker.
     pub handoffs: Vec<Arc<Counters>>,
+    /// Nanoseconds that each guest has been charged.
+    time_used: Arc<[AtomicU64]>,
 }
 
 impl ReportedWorker {
@@ -39,6 +43,7 @@ impl ReportedWorker {
             chunks: pool.capacity(),
             huge_pages: pool.memory().is_huge(),
             handoffs: Vec::new(),
+            time_used: worker.time_used(),
         }
     }
 }
@@ -52,6 +57,7 @@ pub struct Report {
     table: Arc<ArcSwap<Table>>,
     fdb: Arc<Fdb>,
     seats: Seats,
+    shares: Arc<Shares>,
 }
 
 impl Report {
@@ -62,12 +68,16 @@ impl Report {
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,
         seats: Seats,
+        shares: Arc<Shares>,
     ) -> Self {
-        Self { config: config.clone(), ports, workers, table, fdb, seats }
+        Self { config: config.clone(), ports, workers, table, fdb, seats, shares }
     }
 
     pub fn answer(&self, request: Request) -> Reply {
-        let Request::Show(topic) = request;
+        let topic = match request {
+            Request::Show(topic) => topic,
+            Request::Set(change) => return self.change(&change),
+        };
         match topic {
             Topic::Ports => Reply::Ports(self.all_ports()),
             Topic::Guests => Reply::Guests(self.guests()),
@@ -75,6 +85,45 @@ impl Report {
             Topic::Workers => Reply::Workers((0..self.workers.len()).map(|i| self.worker(i)).collect()),
             Topic::Drops => Reply::Drops(self.drops()),
         }
+    }
+
+    /// Makes a change, or says why not; then nothing has changed. Workers see it with their next burst.
+    fn change(&self, change: &Change) -> Reply {
+        let Change { thing, name, key, value } = change;
+        let made = match thing {
+            Thing::Guest => self.change_guest(name, key, value),
+            Thing::Port => self.change_port(name, key, value),
+        };
+        match made {
+            Ok(()) => {
+                self.seats.wake_workers();
+                Reply::Done
+            }
+            Err(reason) => Reply::Error(reason),
+        }
+    }
+
+    fn change_guest(&self, name: &str, key: &str, value: &str) -> Result<(), String> {
+        let Some(guest) = self.shares.find(name) else {
+            return Err(format!("there is no guest {name:?}; `pointsman show guests` lists those there are"));
+        };
+        self.shares.change(guest, key, value).map_err(|e| format!("guest {name}: {e}"))
+    }
+
+    fn change_port(&self, name: &str, key: &str, value: &str) -> Result<(), String> {
+        let configured = self.config.ports.iter().zip(&self.ports).find(|(spec, _)| spec.name == name);
+        let line = configured.map(|(_, port)| Arc::clone(&port.limits.line)).or_else(|| {
+            self.seats.look(|all| all.iter().find(|port| port.name == name).map(|port| Arc::clone(&port.limits.line)))
+        });
+        let Some(line) = line else {
+            return Err(format!("there is no port {name:?}; `pointsman show ports` lists those there are"));
+        };
+        if key != "rate" {
+            let (key, thing, known) = (key.to_owned(), "port", "rate");
+            return Err(format!("port {name}: {}", TermsError::Key { key, thing, known }));
+        }
+        line.set(parse_rate(value).map_err(|e| format!("port {name}: {e}"))?, None);
+        Ok(())
     }
 
     pub fn describe(&self) -> Vec<String> {
@@ -96,6 +145,7 @@ impl Report {
             guest: spec.guest.map(|guest| self.config.guests[guest].name.clone()),
             workers: port.workers.clone(),
             mode: port.memif.as_ref().map_or_else(|| port.mode.clone(), |memif| memif.state().to_string()),
+            line_rate: port.limits.line.rate().map(|rate| rate.to_string()),
             ..counted
         }
     }
@@ -114,7 +164,26 @@ impl Report {
             macs: self.config.ports[i].macs.iter().map(ToString::to_string).collect(),
             port: self.port(i),
         });
-        GuestReport { name: self.config.guests[guest].name.clone(), ports: ports.collect() }
+        GuestReport { ports: ports.collect(), ..self.terms(&self.config.guests[guest].name) }
+    }
+
+    /// A guest without its ports.
+    fn terms(&self, name: &str) -> GuestReport {
+        let guest = self.shares.find(name);
+        let terms = guest.map_or_else(GuestTerms::default, |guest| self.shares.terms(guest));
+        let used = |guest: GuestId| {
+            let used = self.workers.iter().filter_map(|worker| worker.time_used.get(guest.index()));
+            used.map(|used| used.load(Relaxed)).sum()
+        };
+        GuestReport {
+            name: name.to_owned(),
+            weight: terms.weight.times(),
+            rate_from: terms.rate_from.map(|rate| rate.to_string()),
+            rate_to: terms.rate_to.map(|rate| rate.to_string()),
+            burst: terms.burst,
+            cpu_nanos: guest.map_or(0, used),
+            ports: Vec::new(),
+        }
     }
 
     fn guests(&self) -> Vec<GuestReport> {
@@ -125,7 +194,7 @@ impl Report {
                 let port = GuestPortReport { macs, port: sitting(sitter) };
                 match guests.iter_mut().find(|guest| guest.name == sitter.guest) {
                     Some(guest) => guest.ports.push(port),
-                    None => guests.push(GuestReport { name: sitter.guest.clone(), ports: vec![port] }),
+                    None => guests.push(GuestReport { ports: vec![port], ..self.terms(&sitter.guest) }),
                 }
             }
         });
@@ -197,6 +266,7 @@ fn sitting(sitter: &Sitter) -> PortReport {
         guest: Some(sitter.guest.clone()),
         workers: sitter.workers.clone(),
         mode: (sitter.mode)(),
+        line_rate: sitter.limits.line.rate().map(|rate| rate.to_string()),
         ..counted(&sitter.counters, in_xdp)
     }
 }

@@ -23,7 +23,8 @@ use arc_swap::ArcSwap;
 use crate::bridge::{Domain, DomainId, Member, Table, TableError};
 use crate::netdev::{Device, MAX_STATIONS, NetdevError};
 use crate::port::{Counters, Port};
-use crate::units::{Mac, PortId};
+use crate::shares::{PortLimits, Shaped, Shares};
+use crate::units::{GuestId, Mac, PortId};
 use crate::worker::{Arrival, Done, Doorbell, Errand, FullWatch};
 
 /// How long a seat rests. A frame waits in a ring between workers for as long as the worker on the other side is held
@@ -42,6 +43,8 @@ pub struct Newcomer {
     pub domain: String,
     /// The stations behind it: at least one.
     pub macs: Vec<Mac>,
+    /// What it may do at most, whatever its guest may.
+    pub limits: PortLimits,
     /// Its queues, which are dealt out to the workers in turn. Frames for it leave through the first.
     pub queues: Vec<Box<dyn Port>>,
     /// Tells how it is attached, for `show`; called on the control thread.
@@ -116,6 +119,9 @@ pub(super) struct Sitter {
     pub(super) guest: String,
     pub(super) kind: &'static str,
     pub(super) macs: Vec<Mac>,
+    /// Its guest's place in the table of shares.
+    pub(super) owner: GuestId,
+    pub(super) limits: PortLimits,
     pub(super) workers: Vec<usize>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) mode: Box<dyn Fn() -> String + Send + Sync>,
@@ -147,6 +153,7 @@ struct Shared {
     domains: Vec<Domain>,
     uplinks: Vec<Uplink>,
     table: Arc<ArcSwap<Table>>,
+    shares: Arc<Shares>,
     /// Port number of the first seat, which is how many ports are configured.
     first: usize,
     /// Mark of the first seat.
@@ -174,17 +181,19 @@ pub(super) struct House {
     pub(super) domains: Vec<Domain>,
     pub(super) uplinks: Vec<Uplink>,
     pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) shares: Arc<Shares>,
 }
 
 impl Seats {
     pub(super) fn new(house: House) -> Self {
-        let House { workers, members, seats, stations, domains, uplinks, table } = house;
+        let House { workers, members, seats, stations, domains, uplinks, table, shares } = house;
         let first = members.len() - seats;
         // A seat that nobody had needs no rest.
         let long_ago = Instant::now().checked_sub(REST).unwrap_or_else(Instant::now);
         let plan = Plan { members, empty: vec![Some(long_ago); seats], sitters: Vec::new(), next_worker: 0 };
         let first_station = stations as u32;
-        Self(Arc::new(Shared { workers, domains, uplinks, table, first, first_station, plan: Mutex::new(plan) }))
+        let plan = Mutex::new(plan);
+        Self(Arc::new(Shared { workers, domains, uplinks, table, shares, first, first_station, plan }))
     }
 
     /// How many seats are configured at most: each may be a station of the XDP programs.
@@ -238,17 +247,25 @@ impl Seats {
                 return Err(SeatError::Table(errors));
             }
         };
+        let Some(owner) = shared.shares.join(&newcomer.guest) else {
+            plan.members[index] = Member::default();
+            return Err(SeatError::Taken { port, seats: plan.empty.len() });
+        };
         let station = shared.first_station + seat as u32;
         let uplinks = shared.uplinks.iter().filter(|uplink| uplink.domains.contains(&domain));
         let devices: Vec<Arc<Device>> = uplinks.map(|uplink| Arc::clone(&uplink.device)).collect();
         let workers = plan.deal(newcomer.queues.len(), shared.workers.len());
         let counters = newcomer.queues.iter().map(|queue| Arc::clone(queue.counters())).collect();
+        let shape = |queue| Box::new(Shaped::new(queue, &newcomer.limits, &shared.shares, owner)) as Box<dyn Port>;
+        let queues = newcomer.queues.into_iter().map(shape).collect();
         let sitter = Sitter {
             id,
             name: newcomer.name,
             guest: newcomer.guest,
             kind: newcomer.kind,
             macs: newcomer.macs,
+            owner,
+            limits: newcomer.limits,
             workers,
             counters,
             mode: newcomer.mode,
@@ -257,9 +274,10 @@ impl Seats {
         };
         // First the table: a guest that has something to say already must find itself in it.
         shared.table.store(Arc::new(table));
-        let told = shared.tell_workers(&sitter, newcomer.queues);
+        let told = shared.tell_workers(&sitter, queues);
         if !told {
             plan.members[index] = Member::default();
+            shared.shares.part(owner);
             return Err(SeatError::Ending { port });
         }
         if let Err(source) = sitter.tell_devices() {
@@ -294,6 +312,11 @@ impl Seats {
         look(&self.plan().sitters)
     }
 
+    /// Wakes every worker, so that what has changed is seen by those who sleep.
+    pub(super) fn wake_workers(&self) {
+        self.0.workers.iter().for_each(Doorbell::ring);
+    }
+
     /// Name of the port in a seat.
     pub(super) fn name(&self, id: PortId) -> Option<String> {
         self.look(|sitters| sitters.iter().find(|sitter| sitter.id == id).map(|sitter| sitter.name.clone()))
@@ -326,6 +349,7 @@ impl Shared {
                 let own = queues.first().map(|queue| Arc::clone(queue.counters()));
                 bell.send(Errand::Attach(Arrival {
                     id: sitter.id,
+                    guest: sitter.owner,
                     counters: own.unwrap_or_else(|| Arc::clone(counters)),
                     queues,
                     // As they are linked: each worker counts the others in order.
@@ -349,7 +373,9 @@ impl Shared {
             self.table.store(Arc::new(table));
         }
         let told: Vec<_> = self.workers.iter().map(|bell| bell.send(Errand::Detach(sitter.id))).collect();
-        told.iter().filter_map(await_done).flatten().collect()
+        let queues = told.iter().filter_map(await_done).flatten().collect();
+        self.shares.part(sitter.owner);
+        queues
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::control::{PortReport, Reply, Request, Topic};
 use crate::frame::Burst;
 use crate::port::{Counters, Port, Sleep};
+use crate::shares::PortLimits;
 use crate::units::{Mac, Nanos};
 
 /// The far end of a [`MemoryPort`].
@@ -81,6 +82,7 @@ fn newcomer(n: u8, domain: &str) -> (Newcomer, FarEnd) {
         kind: "memory",
         domain: domain.into(),
         macs: vec![mac(n)],
+        limits: PortLimits::default(),
         queues: vec![Box::new(port)],
         mode: Box::new(|| "here".into()),
     };

@@ -19,7 +19,7 @@ use crate::offload::Offload;
 use crate::pool::{CHUNK, Pool};
 use crate::port::Counters;
 use crate::prefetch;
-use crate::units::PortId;
+use crate::units::{GuestId, PortId};
 use ring::{Consumer, Producer, ring};
 
 /// Frames ahead of the one being copied whose bytes are asked for: they lie in the other core's cache.
@@ -32,6 +32,8 @@ struct Piece {
     offset: u16,
     len: u16,
     output: PortId,
+    /// Whose it is.
+    source: GuestId,
     /// The next entry continues this frame.
     more: bool,
 }
@@ -47,16 +49,16 @@ enum Entry {
 // The rare kind of entry must not make the usual one longer.
 const _: () = assert!(size_of::<Entry>() == size_of::<Piece>());
 
-/// Both ends of a way from one worker, whose frames lie in `source`, to another. Up to `capacity` chunks (the next
+/// Both ends of a way from one worker, whose frames lie in `memory`, to another. Up to `capacity` chunks (the next
 /// power of two) can be under way.
 ///
 /// Keep `capacity` well below the chunks of the sender's pool: what is under way is missing there until the receiver
 /// has had its turn.
-pub fn pair(capacity: usize, source: Arc<Memory>) -> (HandoffTx, HandoffRx) {
+pub fn pair(capacity: usize, memory: Arc<Memory>) -> (HandoffTx, HandoffRx) {
     let (forward, arriving) = ring(capacity);
     let (returning, returned) = ring(capacity);
     let tx = HandoffTx { forward, returned, outstanding: 0, counters: Arc::default() };
-    (tx, HandoffRx { arriving, returning, source, counters: Arc::default() })
+    (tx, HandoffRx { arriving, returning, memory, source: GuestId::UPLINKS, counters: Arc::default() })
 }
 
 /// The end of the worker that has the frames.
@@ -70,11 +72,11 @@ pub struct HandoffTx {
 }
 
 impl HandoffTx {
-    /// Sends `frame` towards `output`. It goes out with the next [`flush`](Self::flush).
+    /// Sends `frame`, which is of `source`, towards `output`. It goes out with the next [`flush`](Self::flush).
     ///
     /// False when there is no room: the frame has then been freed and counted as `handoff-full`.
     #[inline]
-    pub fn send(&mut self, pool: &mut Pool, mut frame: Frame, output: PortId) -> bool {
+    pub fn send(&mut self, pool: &mut Pool, mut frame: Frame, source: GuestId, output: PortId) -> bool {
         let chunks = frame.chunks() as u32;
         let entries = chunks + u32::from(frame.has_offload());
         if self.outstanding + chunks > self.forward.capacity() {
@@ -95,7 +97,8 @@ impl HandoffTx {
             left -= 1;
             let at = at as usize - base;
             let (chunk, offset) = ((at / CHUNK) as u32, (at % CHUNK) as u16);
-            self.forward.put(Entry::Piece(Piece { chunk, offset, len: len as u16, output, more: left > 0 }));
+            let (len, more) = (len as u16, left > 0);
+            self.forward.put(Entry::Piece(Piece { chunk, offset, len, output, source, more }));
         }
         self.outstanding += chunks;
         self.counters.sent(1, frame.len() as u64);
@@ -145,20 +148,29 @@ impl HandoffTx {
 pub struct HandoffRx {
     arriving: Consumer<Entry>,
     returning: Producer<u32>,
-    source: Arc<Memory>,
+    memory: Arc<Memory>,
+    /// Whose the frames were that were received last.
+    source: GuestId,
     counters: Arc<Counters>,
 }
 
 impl HandoffRx {
-    /// Takes up to `max` frames, copies each into `pool` and gives it to `each` with its output port.
-    /// How many were taken; what found no room in `pool` is among them, dropped and counted as `pool-exhausted`.
+    /// Whose the frames were that were [received](Self::receive) last.
+    #[inline]
+    pub fn source(&self) -> GuestId {
+        self.source
+    }
+
+    /// Takes up to `max` frames, copies each into `pool` and gives it to `each` with its output port. Stops before the
+    /// first that is of another [source](Self::source) than those before it. How many were taken; what found no room in
+    /// `pool` is among them, dropped and counted as `pool-exhausted`.
     #[inline]
     pub fn receive(&mut self, pool: &mut Pool, max: usize, mut each: impl FnMut(PortId, Frame)) -> usize {
         if self.arriving.ready() == 0 {
             return 0;
         }
         let (mut taken, mut frames, mut bytes) = (0, 0, 0);
-        while taken < max {
+        while taken < max && (taken == 0 || self.next_source() == Some(self.source)) {
             let Some(entry) = self.arriving.take() else { break };
             if let Some(Entry::Piece(ahead)) = self.arriving.peek(PREFETCH) {
                 prefetch::to_read(self.data(ahead));
@@ -172,6 +184,7 @@ impl HandoffRx {
                 },
             };
             taken += 1;
+            self.source = piece.source;
             if let Some(mut frame) = self.copy(pool, piece) {
                 if let Some(offload) = offload {
                     pool.set_offload(&mut frame, offload);
@@ -186,6 +199,19 @@ impl HandoffRx {
         self.counters.received(frames, bytes);
         self.counters.dropped(DropReason::PoolExhausted, taken as u64 - frames);
         taken
+    }
+
+    /// Whose the next frame is.
+    #[inline]
+    fn next_source(&mut self) -> Option<GuestId> {
+        self.arriving.ready();
+        match self.arriving.peek(0)? {
+            Entry::Piece(piece) => Some(piece.source),
+            Entry::Offload(_) => match self.arriving.peek(1)? {
+                Entry::Piece(piece) => Some(piece.source),
+                Entry::Offload(_) => None,
+            },
+        }
     }
 
     /// Copies the frame that begins with `piece`, and returns its chunks.
@@ -229,9 +255,9 @@ impl HandoffRx {
     #[inline]
     fn data(&self, piece: Piece) -> *const u8 {
         let at = piece.chunk as usize * CHUNK + piece.offset as usize;
-        debug_assert!(at + piece.len as usize <= self.source.len());
+        debug_assert!(at + piece.len as usize <= self.memory.len());
         // SAFETY: the piece is a part of a frame of the sender's pool, whose memory this is.
-        unsafe { self.source.base().add(at) }
+        unsafe { self.memory.base().add(at) }
     }
 
     /// Asks to be woken when frames arrive. False when there are some already. Pair it with [`disarm`](Self::disarm).

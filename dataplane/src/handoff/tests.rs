@@ -3,6 +3,7 @@
 use super::*;
 
 const OUT: PortId = PortId(7);
+const FROM: GuestId = GuestId(3);
 
 fn pools(chunks: usize, capacity: usize) -> (Pool, Pool, HandoffTx, HandoffRx) {
     let (left, right) = (Pool::new(chunks).unwrap(), Pool::new(chunks).unwrap());
@@ -17,13 +18,31 @@ mod plain {
     use super::*;
 
     #[test]
+    fn frames_are_received_in_rows_of_one_source() {
+        let (mut left, mut right, mut tx, mut rx) = pools(64, 32);
+        let (total, mut ends) = (right.available(), Vec::new());
+        for source in [1, 1, 2, 2, 2, 1] {
+            let frame = left.frame_from(&[source as u8; 60]).unwrap();
+            assert!(tx.send(&mut left, frame, GuestId(source), OUT));
+        }
+        assert!(!tx.flush());
+        let rows = std::iter::from_fn(|| {
+            let row = rx.receive(&mut right, 64, |_, frame| ends.push(frame));
+            (row > 0).then(|| (rx.source().0, row))
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), [(1, 2), (2, 3), (1, 1)]);
+        right.free_all(ends);
+        assert_eq!(right.available(), total);
+    }
+
+    #[test]
     fn frames_of_every_length_cross_whole() {
         let (mut left, mut right, mut tx, mut rx) = pools(256, 64);
         let (free_left, free_right) = (left.available(), right.available());
         for len in [1, 14, 60, 1500, 1792, 1793, 9018, 65_553] {
             let data: Vec<u8> = (0..len).map(|i| (i * 31 + i / 97) as u8).collect();
             let frame = left.frame_from(&data).unwrap();
-            assert!(tx.send(&mut left, frame, OUT));
+            assert!(tx.send(&mut left, frame, FROM, OUT));
             assert_eq!(rx.receive(&mut right, 64, |_, _| unreachable!()), 0, "not flushed yet");
             assert!(!tx.flush(), "nobody sleeps");
             let mut arrived = Vec::new();
@@ -50,7 +69,7 @@ mod plain {
                 if let Some(offload) = offload {
                     left.set_offload(&mut frame, offload);
                 }
-                assert!(tx.send(&mut left, frame, OUT));
+                assert!(tx.send(&mut left, frame, FROM, OUT));
             }
             assert!(!tx.flush());
             let mut arrived = Vec::new();
@@ -68,7 +87,7 @@ mod plain {
         for n in 0..64 {
             let mut frame = left.frame_from(&plain).unwrap();
             left.set_offload(&mut frame, Offload::Verified);
-            assert_eq!(tx.send(&mut left, frame, OUT), n < 32);
+            assert_eq!(tx.send(&mut left, frame, FROM, OUT), n < 32);
         }
         assert!(!tx.flush());
         assert_eq!(rx.receive(&mut right, 64, |_, frame| assert!(frame.has_offload())), 32);
@@ -81,7 +100,7 @@ mod plain {
         let before = left.available();
         for i in 0..6 {
             let frame = left.frame_from(&[i; 60]).unwrap();
-            assert_eq!(tx.send(&mut left, frame, OUT), i < 4);
+            assert_eq!(tx.send(&mut left, frame, FROM, OUT), i < 4);
         }
         // One chunk short of what a jumbo frame needs: all of it or nothing.
         assert_eq!(tx.counters().drops.get(DropReason::HandoffFull), 2);
@@ -89,10 +108,10 @@ mod plain {
         assert!(!tx.flush());
         assert_eq!(rx.receive(&mut right, 2, |_, _| {}), 2);
         let jumbo = left.frame_from(&[9; 5000]).unwrap();
-        assert!(!tx.send(&mut left, jumbo, OUT));
+        assert!(!tx.send(&mut left, jumbo, FROM, OUT));
         assert_eq!(rx.receive(&mut right, 64, |_, _| {}), 2);
         let jumbo = left.frame_from(&[9; 5000]).unwrap();
-        assert!(tx.send(&mut left, jumbo, OUT), "sending reclaims when it must");
+        assert!(tx.send(&mut left, jumbo, FROM, OUT), "sending reclaims when it must");
         assert!(!tx.flush());
         assert_eq!(rx.receive(&mut right, 64, |_, frame| assert_eq!(frame.len(), 5000)), 1);
         tx.reclaim(&mut left);
@@ -106,7 +125,7 @@ mod plain {
         let held: Vec<_> = std::iter::from_fn(|| right.alloc()).collect();
         for len in [60, 5000] {
             let frame = left.frame_from(&vec![1; len]).unwrap();
-            assert!(tx.send(&mut left, frame, OUT));
+            assert!(tx.send(&mut left, frame, FROM, OUT));
         }
         assert!(!tx.flush());
         assert_eq!(rx.receive(&mut right, 64, |_, _| unreachable!()), 2);
@@ -121,10 +140,10 @@ mod plain {
         let (mut left, mut right, mut tx, mut rx) = pools(64, 16);
         assert!(rx.arm());
         let frame = left.frame_from(&[1; 60]).unwrap();
-        assert!(tx.send(&mut left, frame, OUT));
+        assert!(tx.send(&mut left, frame, FROM, OUT));
         assert!(tx.flush());
         let frame = left.frame_from(&[1; 60]).unwrap();
-        assert!(tx.send(&mut left, frame, OUT));
+        assert!(tx.send(&mut left, frame, FROM, OUT));
         assert!(!tx.flush(), "it was rung for already");
         assert!(!tx.flush(), "and there is nothing new");
         rx.disarm();
@@ -162,7 +181,7 @@ mod plain {
                 match step {
                     Step::Send(len) => {
                         let Some(frame) = left.frame_from(&vec![number as u8; len]) else { continue };
-                        if tx.send(&mut left, frame, OUT) {
+                        if tx.send(&mut left, frame, FROM, OUT) {
                             under_way.push_back(vec![number as u8; len]);
                         }
                     }
@@ -201,7 +220,7 @@ mod plain {
                 let mut data = [0; 60];
                 data[..8].copy_from_slice(&number.to_le_bytes());
                 let frame = left.frame_from(&data).unwrap();
-                tx.send(&mut left, frame, OUT);
+                tx.send(&mut left, frame, FROM, OUT);
                 if number % 32 == 31 {
                     let _ = tx.flush();
                     std::thread::yield_now();
@@ -250,7 +269,7 @@ mod loom_tests {
                 for number in 1..=3u8 {
                     loop {
                         let frame = left.frame_from(&[number; 60]).expect("the ring is smaller than the pool");
-                        let sent = tx.send(&mut left, frame, OUT);
+                        let sent = tx.send(&mut left, frame, FROM, OUT);
                         let _ = tx.flush();
                         if sent {
                             break;

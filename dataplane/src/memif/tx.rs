@@ -67,6 +67,16 @@ impl Sender {
         self.limit.wrapping_sub(self.next)
     }
 
+    /// Descriptors that may be filled, looking again when a burst would not find room. A ring that is broken says nothing
+    /// here: it is found when it is filled.
+    #[inline]
+    pub(super) fn room_now(&mut self) -> usize {
+        if self.room() < BURST as u16 && self.refresh().is_err() {
+            return usize::MAX;
+        }
+        usize::from(self.room())
+    }
+
     /// What the peer's index allows now.
     #[inline]
     fn allowed(&self) -> u16 {

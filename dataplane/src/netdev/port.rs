@@ -303,6 +303,9 @@ impl Port for NetdevPort {
         if self.unkicked {
             self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
             self.reclaim(pool);
+        } else if self.room() < BURST {
+            // The kernel goes on only when it has somewhere to put what it is done with.
+            self.reclaim(pool);
         }
     }
 
@@ -325,6 +328,11 @@ impl Port for NetdevPort {
 
     fn accepts(&self) -> Offloads {
         if self.pieces.is_some() { Offloads::ALL_BUT_UDP } else { Offloads::NONE }
+    }
+
+    #[inline]
+    fn room(&mut self) -> usize {
+        self.socket.tx.room(BURST as u32) as usize
     }
 
     fn counters(&self) -> &Arc<Counters> {

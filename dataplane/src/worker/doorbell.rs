@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::FullWatch;
 use crate::port::{Counters, Port};
-use crate::units::PortId;
+use crate::units::{GuestId, PortId};
 
 /// Tells a worker to stop, brings it errands, and wakes it for either.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub enum Errand {
 pub struct Arrival {
     /// Its number, which was nobody's.
     pub id: PortId,
+    /// Whose it is.
+    pub guest: GuestId,
     /// What drops of frames that came in on it, or were for it, are counted in.
     pub counters: Arc<Counters>,
     /// Its queues that this worker owns from now on.

@@ -6,6 +6,7 @@
 //! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
 
 mod doorbell;
+mod turns;
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use crate::netdev::FullMarks;
 use crate::offload;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
+use crate::shares::Shares;
 use crate::timeslice;
-use crate::units::{Nanos, PortId};
+use crate::units::{GuestId, Nanos, PortId};
+use turns::Turns;
 
 /// How often a busy worker does what is due now and then.
 const TICK: Nanos = Nanos::from_millis(10);
@@ -97,11 +100,21 @@ pub struct FullWatch {
 /// One queue of a port, with what the worker remembers of it.
 struct Slot {
     id: PortId,
+    /// Whose it is.
+    guest: GuestId,
+    /// Whose frames it was last told to expect.
+    source: GuestId,
     port: Box<dyn Port>,
     /// Pushed to since its last flush.
     pushed: bool,
     /// Flushed since its peer was last told.
     untold: bool,
+}
+
+impl Slot {
+    fn new(id: PortId, guest: GuestId, port: Box<dyn Port>) -> Self {
+        Self { id, guest, source: GuestId::UPLINKS, port, pushed: false, untold: false }
+    }
 }
 
 /// A worker, ready to run on a thread of its own.
@@ -121,6 +134,8 @@ pub struct Worker {
     doorbell: Doorbell,
     counters: Arc<WorkerCounters>,
     full: Vec<FullWatch>,
+    /// Whose turn it is; none: all ports are one's own, and nobody keeps accounts.
+    turns: Option<Turns>,
     /// Since when a peer has been left untold.
     untold_since: Option<Nanos>,
 }
@@ -152,7 +167,7 @@ impl Worker {
         Ok(Self {
             config,
             pool,
-            slots: ports.into_iter().map(|(id, port)| Slot { id, port, pushed: false, untold: false }).collect(),
+            slots: ports.into_iter().map(|(id, port)| Slot::new(id, GuestId::UPLINKS, port)).collect(),
             routes,
             peers: Vec::new(),
             out: Outputs::new(counters),
@@ -162,6 +177,7 @@ impl Worker {
             doorbell,
             counters: Arc::default(),
             full: Vec::new(),
+            turns: None,
             untold_since: None,
         })
     }
@@ -205,6 +221,19 @@ impl Worker {
         self.full = guests;
     }
 
+    /// Divides its time among guests, as `shares` says; `guests` tells whose each port is, by [`PortId`].
+    pub fn take_turns(&mut self, shares: Arc<Shares>, guests: Vec<GuestId>) {
+        for slot in &mut self.slots {
+            slot.guest = guests.get(slot.id.index()).copied().unwrap_or(GuestId::UPLINKS);
+        }
+        self.turns = Some(Turns::new(shares, guests));
+    }
+
+    /// Nanoseconds that each guest has been charged, by [`GuestId`]; empty while nobody takes turns.
+    pub fn time_used(&self) -> Arc<[AtomicU64]> {
+        self.turns.as_ref().map_or_else(|| Arc::new([]), Turns::used)
+    }
+
     /// The way to stop and wake it.
     pub fn doorbell(&self) -> Doorbell {
         self.doorbell.clone()
@@ -245,6 +274,9 @@ impl Worker {
             }
             let began = now;
             now = Nanos::now();
+            if let Some(turns) = &mut self.turns {
+                turns.end(now, frames == 0);
+            }
             if now >= next_tick {
                 self.tick(now);
                 next_tick = now.plus(TICK);
@@ -293,7 +325,10 @@ impl Worker {
     }
 
     fn attach(&mut self, arrival: Arrival) {
-        let Arrival { id, counters, queues, peer, watch } = arrival;
+        let Arrival { id, guest, counters, queues, peer, watch } = arrival;
+        if let Some(turns) = &mut self.turns {
+            turns.set_guest(id, guest);
+        }
         self.out.set_counters(id, counters);
         self.out.set_up(id, queues.first().is_none_or(|queue| queue.is_up()));
         self.routes[id.index()] = match peer {
@@ -301,7 +336,7 @@ impl Worker {
             Some(peer) => Route::Peer(peer),
             None => Route::Nowhere,
         };
-        self.slots.extend(queues.into_iter().map(|port| Slot { id, port, pushed: false, untold: false }));
+        self.slots.extend(queues.into_iter().map(|port| Slot::new(id, guest, port)));
         self.full.extend(watch);
     }
 
@@ -334,26 +369,58 @@ impl Worker {
     #[inline]
     fn breathe(&mut self, burst: &mut Burst, now: Nanos) -> u64 {
         let mut frames = 0;
+        if let Some(turns) = &mut self.turns {
+            turns.begin(now);
+        }
         for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            slot.port.pull(&mut self.pool, burst);
-            if burst.is_empty() {
-                continue;
+            let guest = self.slots[index].guest;
+            let bursts = self.turns.as_mut().map_or(1, |turns| turns.bursts(guest));
+            for _ in 0..bursts {
+                let slot = &mut self.slots[index];
+                slot.port.pull(&mut self.pool, burst);
+                let pulled = burst.len();
+                if pulled == 0 {
+                    break;
+                }
+                frames += pulled as u64;
+                self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
+                self.push(guest);
+                if let Some(turns) = &mut self.turns {
+                    turns.charge(guest, pulled == BURST, Nanos::now());
+                }
+                if pulled < BURST {
+                    break;
+                }
             }
-            frames += burst.len() as u64;
-            self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
-            self.push();
         }
         for index in 0..self.peers.len() {
-            let Self { peers, pool, out, .. } = self;
-            let taken = peers[index].rx.receive(pool, BURST, |output, frame| out.send(output, frame));
-            if taken > 0 {
-                frames += taken as u64;
-                self.push();
-            }
+            frames += self.receive(index);
         }
         self.flush(now);
         frames
+    }
+
+    /// Takes what another worker has sent, up to a burst; how many frames.
+    #[inline]
+    fn receive(&mut self, index: usize) -> u64 {
+        let mut taken = 0;
+        while taken < BURST {
+            let Self { peers, pool, out, .. } = self;
+            let rx = &mut peers[index].rx;
+            // A row of frames of one source.
+            let row = rx.receive(pool, BURST - taken, |output, frame| out.send(output, frame));
+            let source = rx.source();
+            if row == 0 {
+                break;
+            }
+            taken += row;
+            self.push(source);
+            if let Some(turns) = &mut self.turns {
+                // Who sends through another worker waits there for its turn.
+                turns.charge(source, false, Nanos::now());
+            }
+        }
+        taken as u64
     }
 
     /// Wakes the peers that sleep and were shown something.
@@ -372,25 +439,35 @@ impl Worker {
         }
     }
 
-    /// Pushes what the forwarder staged.
+    /// Pushes what the forwarder staged, which is frames of `source`.
     #[inline]
-    fn push(&mut self) {
-        let Self { out, slots, routes, peers, pool, fitted, .. } = self;
-        out.drain(|port, burst| match routes[port.index()] {
-            Route::Slot(index) => {
-                if pool.offloaded() == 0 {
-                    slots[index].port.push(pool, burst);
-                } else {
-                    offload::push(slots[index].port.as_mut(), pool, burst, fitted);
-                }
-                slots[index].pushed = true;
+    fn push(&mut self, source: GuestId) {
+        let Self { out, slots, routes, peers, pool, fitted, turns, .. } = self;
+        out.drain(|port, burst| {
+            if let Some(turns) = turns {
+                turns.count(source, port, burst.len());
             }
-            Route::Peer(index) => {
-                for frame in burst.drain(..) {
-                    peers[index].tx.send(pool, frame, port);
+            match routes[port.index()] {
+                Route::Slot(index) => {
+                    let slot = &mut slots[index];
+                    if slot.source != source {
+                        slot.source = source;
+                        slot.port.source(source);
+                    }
+                    if pool.offloaded() == 0 {
+                        slot.port.push(pool, burst);
+                    } else {
+                        offload::push(slot.port.as_mut(), pool, burst, fitted);
+                    }
+                    slot.pushed = true;
                 }
+                Route::Peer(index) => {
+                    for frame in burst.drain(..) {
+                        peers[index].tx.send(pool, frame, source, port);
+                    }
+                }
+                Route::Nowhere => pool.free_all(burst.drain(..)),
             }
-            Route::Nowhere => pool.free_all(burst.drain(..)),
         });
     }
 
@@ -417,7 +494,8 @@ impl Worker {
         for watch in &mut self.full {
             let Route::Slot(index) = self.routes[watch.port.index()] else { continue };
             let port = &self.slots[index].port;
-            let full = port.is_full() || !port.is_up();
+            let over = self.turns.as_ref().is_some_and(|turns| turns.is_over(watch.port));
+            let full = over || port.is_full() || !port.is_up();
             if full != watch.marked {
                 watch.marked = full;
                 for (marks, station) in &watch.marks {
@@ -445,7 +523,7 @@ impl Worker {
         }
         self.note_up();
         self.forward.tick(&mut self.pool, &mut self.out, now);
-        self.push();
+        self.push(GuestId::UPLINKS);
         self.flush(now);
         self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
     }

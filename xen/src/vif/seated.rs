@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use pointsman_dataplane::allowance::{Allowance, Limited};
 use pointsman_dataplane::engine::{Newcomer, Seat, Seats};
+use pointsman_dataplane::link_rate::LineRate;
 use pointsman_dataplane::port::Port;
+use pointsman_dataplane::shares::PortLimits;
 use pointsman_dataplane::units::Mac;
 
 use super::{Guests, Refusal, VifPort};
@@ -76,12 +77,15 @@ fn domain(vif: &VifConfig) -> String {
     vif.vlan.map_or_else(|| bridge.to_owned(), |vlan| format!("{bridge}.{vlan}"))
 }
 
-/// The port, which takes no more from its guest than `rate=` allows.
-fn limited(port: VifPort, vif: &VifConfig) -> Box<dyn Port> {
-    let port = Box::new(port);
-    let Some(rate) = vif.rate else { return port };
-    let allowance = Allowance { bytes_per_second: rate.bits_per_second() / 8, burst: rate.bytes.max(SUPER_FRAME) };
-    Box::new(Limited::new(port, allowance))
+/// The interface takes no more from its guest than `rate=` allows.
+fn limits(vif: &VifConfig) -> PortLimits {
+    let limits = PortLimits::default();
+    if let Some(rate) = vif.rate {
+        limits
+            .from
+            .set(LineRate::new(rate.bits_per_second().clamp(1, LineRate::MAX)), Some(rate.bytes.max(SUPER_FRAME)));
+    }
+    limits
 }
 
 impl Guests for Seated {
@@ -93,7 +97,8 @@ impl Guests for Seated {
             kind: "xen-vif",
             domain: domain(vif),
             macs: vif.mac.map(Mac).into_iter().collect(),
-            queues: ports.into_iter().map(|port| limited(port, vif)).collect(),
+            limits: limits(vif),
+            queues: ports.into_iter().map(|port| Box::new(port) as Box<dyn Port>).collect(),
             mode: Box::new(move || mode.get()),
         };
         let key = (vif.domain, vif.handle);
