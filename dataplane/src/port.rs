@@ -67,6 +67,11 @@ pub trait Port: Send {
         false
     }
 
+    /// Whether more than half of what can wait for being pulled was waiting when it was last pulled.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// How many chunks of frames can be pushed now and will not be dropped for want of room. A port that cannot tell has
     /// always room.
     fn room(&mut self) -> usize {

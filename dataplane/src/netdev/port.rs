@@ -54,6 +54,8 @@ pub struct NetdevPort {
     /// Chunks that lie in the fill or the receive ring. Never more than the receive ring takes: the kernel then runs out
     /// of chunks before it runs out of ring, and drops what is too much before it has copied it.
     lent: u32,
+    /// More than half of the receive ring was full when it was last looked at.
+    behind: bool,
     /// Put since the last kick.
     unkicked: bool,
     watched: bool,
@@ -76,6 +78,7 @@ impl NetdevPort {
             busy_poll,
             partial: None,
             lent: 0,
+            behind: false,
             unkicked: false,
             watched: false,
             host_copies: HOST_COPIES_PER_SECOND / 100,
@@ -196,7 +199,7 @@ impl NetdevPort {
 impl Port for NetdevPort {
     #[inline]
     fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        let mut ready = self.socket.rx.ready();
+        let mut ready = self.socket.rx.ready_for(BURST as u32);
         if ready == 0 {
             if self.busy_poll || self.socket.fill.needs_wakeup() {
                 self.socket.kick_rx();
@@ -206,6 +209,7 @@ impl Port for NetdevPort {
                 return;
             }
         }
+        self.behind = ready > self.socket.rx.size() / 2;
         let take = ready.min(burst.remaining_capacity() as u32);
         let mut bytes = 0;
         let first = burst.len();
@@ -328,6 +332,10 @@ impl Port for NetdevPort {
 
     fn accepts(&self) -> Offloads {
         if self.pieces.is_some() { Offloads::ALL_BUT_UDP } else { Offloads::NONE }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind
     }
 
     #[inline]

@@ -143,8 +143,14 @@ impl<T: Copy> Ring<T> {
     /// Entries that the kernel has put (receive and completion rings).
     #[inline]
     pub fn ready(&mut self) -> u32 {
+        self.ready_for(1)
+    }
+
+    /// As [`ready`](Self::ready), looking at the kernel's index if fewer than `wanted` are known.
+    #[inline]
+    pub fn ready_for(&mut self, wanted: u32) -> u32 {
         let known = self.seen.wrapping_sub(self.own);
-        if known > 0 {
+        if known >= wanted {
             return known;
         }
         self.seen = Self::load(self.producer, Ordering::Acquire);

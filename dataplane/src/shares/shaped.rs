@@ -164,6 +164,10 @@ impl Port for Shaped {
         self.shaper.is_full() || self.inner.is_full()
     }
 
+    fn is_behind(&self) -> bool {
+        self.inner.is_behind()
+    }
+
     fn room(&mut self) -> usize {
         self.inner.room()
     }

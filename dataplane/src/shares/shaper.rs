@@ -135,7 +135,7 @@ impl Shaper {
         if refused > 0 {
             counters.dropped(self.reason(), refused);
         }
-        self.full |= self.drr.room() >= self.room.limit / 4 * 3;
+        self.full |= !self.drr.is_empty() && self.drr.room() >= self.room.limit / 4 * 3;
     }
 
     /// Sends to `port` what may leave by `now`, and what there is room for; how many frames.

@@ -373,23 +373,25 @@ impl Worker {
             turns.begin(now);
         }
         for index in 0..self.slots.len() {
-            let guest = self.slots[index].guest;
-            let bursts = self.turns.as_mut().map_or(1, |turns| turns.bursts(guest));
-            for _ in 0..bursts {
-                let slot = &mut self.slots[index];
-                slot.port.pull(&mut self.pool, burst);
-                let pulled = burst.len();
-                if pulled == 0 {
-                    break;
-                }
-                frames += pulled as u64;
-                self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
-                self.push(guest);
-                if let Some(turns) = &mut self.turns {
-                    turns.charge(guest, pulled == BURST, Nanos::now());
-                }
-                if pulled < BURST {
-                    break;
+            let slot = &mut self.slots[index];
+            let guest = slot.guest;
+            if let Some(turns) = &mut self.turns
+                && !turns.may_pull(guest)
+            {
+                continue;
+            }
+            slot.port.pull(&mut self.pool, burst);
+            if burst.is_empty() {
+                continue;
+            }
+            let whole = burst.is_full();
+            frames += burst.len() as u64;
+            self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
+            self.push(guest);
+            if let Some(turns) = &mut self.turns {
+                turns.charge(guest, whole, Nanos::now());
+                if whole && guest == GuestId::UPLINKS {
+                    turns.lags(self.slots[index].port.is_behind());
                 }
             }
         }

@@ -9,9 +9,9 @@
 //! when that is used up, until it is used up for all. A guest that is not behind is pulled in every breath, and so waits
 //! for one burst of each of the others at most.
 //!
-//! An uplink's ring holds frames of many guests in one row, and nothing can be skipped in it. So when it does not empty,
-//! those who fill it with more than their part are [`over`](Turns::is_over), and their frames are dropped in XDP until it
-//! has emptied.
+//! An uplink's ring holds frames of many guests in one row, and nothing can be skipped in it. So when it is half full, those
+//! who fill it with more than their part are [`over`](Turns::is_over), and their frames are dropped in XDP until it has
+//! emptied. Before that it is a queue like any other, which bursts are for.
 //!
 //! Time is that of the wall clock. When the worker's thread was away in between, whoever was being served would pay for
 //! it: so no more is charged at once than a long burst takes.
@@ -24,20 +24,19 @@ use crate::units::{GuestId, Nanos, PortId};
 
 /// What a guest of weight 1 may use in a round: a burst or two.
 const QUANTUM: i64 = 10_000;
-/// The most that is charged at once: 64 frames of a port that makes two system calls for each.
-const MOST: Nanos = Nanos::from_micros(300);
-/// Bursts that an uplink gives in one breath while others are behind: it brings what is for many.
-const UPLINK_BURSTS: u32 = 4;
-/// Breaths in a row in which an uplink's ring did not empty, before it is asked who fills it.
-const PATIENCE: u32 = 4;
+/// The most that is charged at once: what flushing hundreds of frames into a kernel's device takes.
+const MOST: Nanos = Nanos::from_millis(1);
+/// Frames that it takes to tell who fills an uplink's ring.
+const EVIDENCE: u64 = 256;
 
 /// One guest, as this worker sees it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     /// What it may still use in this round, in nanoseconds; counts while it is behind.
     deficit: i64,
-    /// The last breath in which it was behind.
+    /// The last breath in which it was behind, and the last in which it was pulled all the same.
     behind_in: u64,
+    granted_in: u64,
     /// Frames of it in this burst, and in this breath.
     burst: u32,
     breath: u32,
@@ -64,9 +63,10 @@ pub(super) struct Turns {
     breath: u64,
     /// Up to when time has been charged.
     charged: Nanos,
-    /// Breaths in a row in which an uplink did not empty, and whether it has not in this one.
-    lagging: u32,
+    /// An uplink's ring did not empty in this breath, and in the last one; and it was half full in this one.
     lags: bool,
+    lagged: bool,
+    half_full: bool,
     anyone_over: bool,
     /// Nanoseconds that each guest has been charged: read by anyone.
     used: Arc<[AtomicU64]>,
@@ -85,8 +85,9 @@ impl Turns {
             // So that nobody was behind in the last one.
             breath: 1,
             charged: Nanos(0),
-            lagging: 0,
             lags: false,
+            lagged: false,
+            half_full: false,
             anyone_over: false,
             used: (0..count).map(|_| AtomicU64::new(0)).collect(),
             shares,
@@ -118,21 +119,19 @@ impl Turns {
         self.charged = now;
     }
 
-    /// How many bursts may be pulled from a port of `guest` in this breath.
+    /// Whether a burst may be pulled from a port of `guest` in this breath. What is said of one of its ports holds for all.
     #[inline]
-    pub(super) fn bursts(&mut self, guest: GuestId) -> u32 {
-        if !self.contended {
-            return 1;
+    pub(super) fn may_pull(&mut self, guest: GuestId) -> bool {
+        if !self.contended || guest == GuestId::UPLINKS {
+            return true;
         }
-        if guest == GuestId::UPLINKS {
-            return UPLINK_BURSTS;
-        }
-        let Some(account) = self.accounts.get(guest.index()) else { return 1 };
-        if account.deficit > 0 || account.behind_in < self.breath - 1 {
-            return 1;
+        let Some(account) = self.accounts.get_mut(guest.index()) else { return true };
+        if account.deficit > 0 || account.behind_in < self.breath - 1 || account.granted_in == self.breath {
+            account.granted_in = self.breath;
+            return true;
         }
         self.note_behind(guest);
-        0
+        false
     }
 
     /// Frames of a burst from `source` leave by `output`.
@@ -151,16 +150,10 @@ impl Turns {
     pub(super) fn charge(&mut self, source: GuestId, whole: bool, now: Nanos) {
         let span = now.since(self.charged).min(MOST);
         self.charged = now;
-        if whole {
-            if source == GuestId::UPLINKS {
-                self.lags = true;
-            } else {
+        if source != GuestId::UPLINKS {
+            if whole {
                 self.note_behind(source);
             }
-        } else if source == GuestId::UPLINKS {
-            self.lags = false;
-        }
-        if source != GuestId::UPLINKS {
             self.pay(source, span);
         }
         let frames: u32 = self.in_burst.iter().map(|guest| self.accounts[guest.index()].burst).sum();
@@ -180,10 +173,18 @@ impl Turns {
         self.in_burst.clear();
     }
 
+    /// An uplink gave a whole burst, so there is more; `half_full` when it is more than
+    /// half of what its ring holds.
+    #[inline]
+    pub(super) fn lags(&mut self, half_full: bool) {
+        self.lags = true;
+        self.half_full |= half_full;
+    }
+
     /// The breath ends, everything is flushed; `idle` when nothing was pulled.
     #[inline]
     pub(super) fn end(&mut self, now: Nanos, idle: bool) {
-        if idle && !self.contended {
+        if idle && !self.contended && !self.lagged {
             return;
         }
         let span = now.since(self.charged).min(MOST);
@@ -199,7 +200,7 @@ impl Turns {
         if self.contended {
             self.next_round();
         }
-        if self.lags || self.lagging > 0 {
+        if self.lags || self.lagged {
             self.watch_uplinks();
         }
     }
@@ -251,14 +252,13 @@ impl Turns {
     /// While an uplink does not empty: finds those who get more than their part of it.
     #[cold]
     fn watch_uplinks(&mut self) {
-        if !std::mem::take(&mut self.lags) {
-            self.lagging = 0;
+        self.lagged = std::mem::take(&mut self.lags);
+        if !self.lagged {
             self.anyone_over = false;
             self.accounts.iter_mut().for_each(|account| (account.brought, account.over) = (0, false));
             return;
         }
-        self.lagging += 1;
-        if !self.lagging.is_multiple_of(PATIENCE) {
+        if !std::mem::take(&mut self.half_full) {
             return;
         }
         let weight = |guest: usize| self.shares.weight(GuestId(guest as u16)).times();
@@ -266,6 +266,9 @@ impl Turns {
         for (guest, account) in self.accounts.iter().enumerate().filter(|(_, account)| account.brought > 0) {
             frames += u64::from(account.brought);
             weights += weight(guest);
+        }
+        if frames < EVIDENCE {
+            return;
         }
         for guest in 0..self.accounts.len() {
             let part = 5 * u64::from(self.accounts[guest].brought) * weights;
@@ -305,7 +308,7 @@ mod tests {
             turns.begin(now);
             for (n, &price) in prices.iter().enumerate() {
                 let guest = GuestId(n as u16 + 1);
-                for _ in 0..turns.bursts(guest) {
+                if turns.may_pull(guest) {
                     now = now.plus(Nanos(64 * price));
                     turns.count(guest, UPLINK, 64);
                     turns.charge(guest, true, now);
@@ -352,9 +355,9 @@ mod tests {
             turns.begin(now);
             for n in 1..=8 {
                 let flood = n == 3;
-                let bursts = turns.bursts(GuestId(n));
-                assert!(flood || bursts == 1);
-                for _ in 0..bursts {
+                let pulled = turns.may_pull(GuestId(n));
+                assert!(flood || pulled);
+                if pulled {
                     now = now.plus(Nanos(if flood { 6_400 } else { 300 }));
                     turns.charge(GuestId(n), flood, now);
                 }
@@ -381,58 +384,89 @@ mod tests {
         assert_eq!(times(&turns, 2)[0], 6_000.0 + MOST.0 as f64);
     }
 
-    /// Two are behind; the one whose turn it is has nothing more. The other is heard in the breath after the next.
+    /// Two are behind, and the one who still has time goes silent. The other is heard in the breath after.
     #[test]
     fn nobody_waits_for_one_who_has_gone_silent() {
         let mut turns = turns(&[1, 100]);
         let mut now = Nanos::from_secs(1);
-        let mut silent_since = None;
-        for breath in 0..10 {
+        let mut pulled = Vec::new();
+        for breath in 0..8 {
             turns.begin(now);
-            for n in [1, 2] {
-                let guest = GuestId(n);
-                let bursts = turns.bursts(guest);
-                if n == 2 && breath >= 5 {
-                    continue;
+            let mut any = false;
+            for (guest, has_more) in [(GuestId(1), true), (GuestId(2), breath < 5)] {
+                let may = turns.may_pull(guest);
+                if guest == GuestId(1) {
+                    pulled.push(may);
                 }
-                silent_since = if bursts > 0 { None } else { silent_since.or(Some(breath)) };
-                for _ in 0..bursts {
+                if may && has_more {
                     now = now.plus(Nanos(100_000));
                     turns.charge(guest, true, now);
+                    any = true;
                 }
             }
-            turns.end(now, breath >= 5 && silent_since.is_some());
-            if breath > 6 {
-                assert_eq!(silent_since, None, "in breath {breath}");
-            }
+            turns.end(now, !any);
         }
+        assert_eq!(pulled, [true, false, false, false, false, false, true, true]);
+    }
+
+    /// What one port of a guest used up is not held against its other one in the same breath: else that would never be heard.
+    #[test]
+    fn all_ports_of_a_guest_have_their_turn() {
+        let mut turns = turns(&[1, 1]);
+        let mut now = Nanos::from_secs(1);
+        let mut second = 0;
+        for _ in 0..100 {
+            turns.begin(now);
+            for (guest, port) in [(1, 0), (1, 1), (2, 0)] {
+                if turns.may_pull(GuestId(guest)) {
+                    now = now.plus(Nanos(20_000));
+                    turns.charge(GuestId(guest), true, now);
+                    second += port;
+                }
+            }
+            turns.end(now, false);
+        }
+        assert!(second >= 30, "{second}");
+        let used = times(&turns, 2);
+        assert!((used[0] / used[1] - 1.0).abs() < 0.05, "{used:?}");
     }
 
     #[test]
     fn who_fills_an_uplinks_ring_is_over_until_it_has_emptied_and_equals_are_not() {
         let mut turns = turns(&[1, 1, 1]);
         let mut now = Nanos::from_secs(1);
-        let mut breath = |turns: &mut Turns, parts: [usize; 3]| {
+        let mut breath = |turns: &mut Turns, parts: [usize; 3], half_full: bool| {
             turns.begin(now);
             for (n, frames) in parts.into_iter().enumerate().filter(|(_, frames)| *frames > 0) {
                 turns.count(GuestId::UPLINKS, PortId(n as u16 + 1), frames);
             }
             now = now.plus(Nanos(6_400));
             turns.charge(GuestId::UPLINKS, parts.iter().sum::<usize>() == 64, now);
+            if parts.iter().sum::<usize>() == 64 {
+                turns.lags(half_full);
+            }
             turns.end(now, false);
             [1, 2, 3].map(|n| turns.is_over(PortId(n)))
         };
-        for _ in 1..PATIENCE {
-            assert_eq!(breath(&mut turns, [60, 2, 2]), [false; 3]);
+        for _ in 0..10 {
+            assert_eq!(breath(&mut turns, [60, 2, 2], false), [false; 3], "bursts are welcome");
         }
-        assert_eq!(breath(&mut turns, [60, 2, 2]), [true, false, false]);
-        assert_eq!(breath(&mut turns, [60, 2, 2]), [true, false, false], "until the ring is empty");
-        assert_eq!(breath(&mut turns, [0, 10, 10]), [false; 3]);
+        assert_eq!(breath(&mut turns, [60, 2, 2], true), [true, false, false]);
+        assert_eq!(breath(&mut turns, [60, 2, 2], false), [true, false, false], "until the ring is empty");
+        assert_eq!(breath(&mut turns, [0, 10, 10], false), [false; 3]);
         for _ in 0..20 {
-            assert_eq!(breath(&mut turns, [22, 21, 21]), [false; 3]);
+            assert_eq!(breath(&mut turns, [22, 21, 21], true), [false; 3]);
         }
         for _ in 0..20 {
-            assert_eq!(breath(&mut turns, [0, 64, 0]), [false; 3], "who is alone harms nobody");
+            assert_eq!(breath(&mut turns, [0, 64, 0], true), [false; 3], "who is alone harms nobody");
         }
+        for _ in 0..20 {
+            breath(&mut turns, [30, 30, 4], true);
+        }
+        assert_eq!(breath(&mut turns, [0, 64, 0], true)[..2], [true, true], "two may share the blame");
+        // Nothing comes any more, because nothing else came: they are heard again.
+        turns.begin(now);
+        turns.end(now, true);
+        assert!(!turns.is_over(PortId(1)) && !turns.is_over(PortId(2)));
     }
 }
