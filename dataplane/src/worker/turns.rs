@@ -4,10 +4,10 @@
 //! that it pulled from, or, for an uplink, to the guests that the burst went to, by frames. What flushing costs at the end
 //! of the breath is charged by frames too.
 //!
-//! A guest is **behind** when a whole burst was pulled from it: there is more. While nobody is, nobody waits. Among those
-//! who are, deficit round robin is played in nanoseconds: each gets `weight` times a quantum a round, and is passed over
-//! when that is used up, until it is used up for all. A guest that is not behind is pulled in every breath, and so waits
-//! for one burst of each of the others at most.
+//! A guest is **behind** when a whole burst was pulled from it: there is more. While nobody is, nobody waits. While
+//! somebody is, deficit round robin is played in nanoseconds: each guest gets `weight` times a quantum a round, and is
+//! passed over when that is used up, until it is used up for all who are behind. A guest that wants less than that is
+//! pulled in every breath, and so waits for one burst of each of the others at most.
 //!
 //! An uplink's ring holds frames of many guests in one row, and nothing can be skipped in it. So when it is half full, those
 //! who fill it with more than their part are [`over`](Turns::is_over), and their frames are dropped in XDP until it has
@@ -32,9 +32,10 @@ const EVIDENCE: u64 = 256;
 /// One guest, as this worker sees it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
-    /// What it may still use in this round, in nanoseconds; counts while it is behind.
+    /// What it may still use in `round`, in nanoseconds.
     deficit: i64,
-    /// The last breath in which it was behind, and the last in which it was pulled all the same.
+    round: u64,
+    /// The last breath in which it was behind, and the last in which it had its turn.
     behind_in: u64,
     granted_in: u64,
     /// Frames of it in this burst, and in this breath.
@@ -60,6 +61,8 @@ pub(super) struct Turns {
     behind: Vec<GuestId>,
     /// Somebody was in the last one.
     contended: bool,
+    /// The round that is played.
+    round: u64,
     breath: u64,
     /// Up to when time has been charged.
     charged: Nanos,
@@ -82,6 +85,7 @@ impl Turns {
             in_breath: Vec::with_capacity(count),
             behind: Vec::with_capacity(count),
             contended: false,
+            round: 1,
             // So that nobody was behind in the last one.
             breath: 1,
             charged: Nanos(0),
@@ -126,7 +130,13 @@ impl Turns {
             return true;
         }
         let Some(account) = self.accounts.get_mut(guest.index()) else { return true };
-        if account.deficit > 0 || account.behind_in < self.breath - 1 || account.granted_in == self.breath {
+        if account.round != self.round {
+            // A debt of the round before is paid; one of an earlier contention is forgotten.
+            let debt = if account.round + 1 == self.round { account.deficit.min(0) } else { 0 };
+            account.deficit = debt + QUANTUM * self.shares.weight(guest).times() as i64;
+            account.round = self.round;
+        }
+        if account.deficit > 0 || account.granted_in == self.breath {
             account.granted_in = self.breath;
             return true;
         }
@@ -173,8 +183,7 @@ impl Turns {
         self.in_burst.clear();
     }
 
-    /// An uplink gave a whole burst, so there is more; `half_full` when it is more than
-    /// half of what its ring holds.
+    /// An uplink gave a whole burst, so there is more; `half_full` when it is more than half of what its ring holds.
     #[inline]
     pub(super) fn lags(&mut self, half_full: bool) {
         self.lags = true;
@@ -196,9 +205,10 @@ impl Turns {
             self.pay(guest, Nanos(span.0 * u64::from(count) / u64::from(frames.max(1))));
         }
         self.in_breath.clear();
+        let began = !self.contended;
         self.contended = !self.behind.is_empty();
         if self.contended {
-            self.next_round();
+            self.next_round(began);
         }
         if self.lags || self.lagged {
             self.watch_uplinks();
@@ -221,30 +231,40 @@ impl Turns {
         used.store(used.load(Relaxed).wrapping_add(span.0), Relaxed);
     }
 
+    #[inline]
     fn note_behind(&mut self, guest: GuestId) {
         let Some(account) = self.accounts.get_mut(guest.index()) else { return };
-        if account.behind_in == self.breath {
-            return;
+        if account.behind_in != self.breath {
+            account.behind_in = self.breath;
+            self.behind.push(guest);
         }
-        if account.behind_in < self.breath - 1 {
-            // It comes to the round with what a round gives.
-            account.deficit = QUANTUM * self.shares.weight(guest).times() as i64;
-        }
-        account.behind_in = self.breath;
-        self.behind.push(guest);
     }
 
     /// Ends the round when all who are behind have used up what they had: as many rounds at once as it takes until somebody
-    /// has something.
-    fn next_round(&mut self) {
+    /// has something. With the first round, when contention `began`, everybody starts anew.
+    fn next_round(&mut self, began: bool) {
         let quantum = |guest: &GuestId| QUANTUM * self.shares.weight(*guest).times() as i64;
+        if began {
+            self.round += 2;
+            for guest in &self.behind {
+                let account = &mut self.accounts[guest.index()];
+                (account.deficit, account.round) = (quantum(guest), self.round);
+            }
+            self.behind.clear();
+            return;
+        }
         let missing = |guest: &GuestId| match self.accounts[guest.index()].deficit {
             deficit @ ..=0 => -deficit / quantum(guest) + 1,
             _ => 0,
         };
         let rounds = self.behind.iter().map(missing).min().unwrap_or(0);
-        for guest in &self.behind {
-            self.accounts[guest.index()].deficit += rounds * quantum(guest);
+        if rounds > 0 {
+            self.round += 1;
+            for guest in &self.behind {
+                let account = &mut self.accounts[guest.index()];
+                account.deficit += rounds * quantum(guest);
+                account.round = self.round;
+            }
         }
         self.behind.clear();
     }
@@ -366,6 +386,25 @@ mod tests {
         }
     }
 
+    /// Its ring is small, so it never gives a whole burst, and wants all the same.
+    #[test]
+    fn who_hides_behind_a_small_ring_gets_no_more_than_the_others() {
+        let mut turns = turns(&[1, 1, 1]);
+        let mut now = Nanos::from_secs(1);
+        for _ in 0..20_000 {
+            turns.begin(now);
+            for (n, whole) in [(1, true), (2, false), (3, true)] {
+                if turns.may_pull(GuestId(n)) {
+                    now = now.plus(Nanos(if whole { 6_400 } else { 6_000 }));
+                    turns.charge(GuestId(n), whole, now);
+                }
+            }
+            turns.end(now, false);
+        }
+        let used = times(&turns, 3);
+        assert!((0.8..1.05).contains(&(used[1] / used[0])) && (used[2] / used[0] - 1.0).abs() < 0.02, "{used:?}");
+    }
+
     #[test]
     fn work_for_a_guest_is_charged_to_it_and_flushes_by_frames() {
         let mut turns = turns(&[1, 1]);
@@ -406,7 +445,7 @@ mod tests {
             }
             turns.end(now, !any);
         }
-        assert_eq!(pulled, [true, false, false, false, false, false, true, true]);
+        assert_eq!(pulled, [true, true, false, false, false, false, true, true]);
     }
 
     /// What one port of a guest used up is not held against its other one in the same breath: else that would never be heard.
