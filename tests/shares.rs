@@ -32,11 +32,14 @@ fn route_through(lans: &Lans, n: usize) {
 /// Sends UDP of 7.5 Mb/s through guest `n`, for so many seconds. The server and the client, which reports as JSON.
 fn flood(lans: &Lans, n: usize, seconds: u32) -> (Program, Program) {
     let port = format!("52{n:02}");
-    let server = Program::start(&lans.right, &["iperf3", "-s", "-1", "-p", &port], &lans.bed.folder, "server");
+    // Bound, because it would answer from the LAN's first address, which the client did not ask.
+    let to = format!("10.2.1.{n}");
+    let server = ["iperf3", "-s", "-1", "-B", &to, "-p", &port];
+    let server = Program::start(&lans.right, &server, &lans.bed.folder, "server");
     server.wait_until("listening", || {
         sh(&format!("ip netns exec {} ss -Hltn sport = :{port}", lans.right)).contains(&port)
     });
-    let (to, time) = (format!("10.2.1.{n}"), seconds.to_string());
+    let time = seconds.to_string();
     let client = ["iperf3", "-J", "-c", &to, "-p", &port, "-u", "-l", "1400", "-b", "7500K", "-t", &time];
     (server, Program::start(&lans.left, &client, &lans.bed.folder, "client"))
 }
