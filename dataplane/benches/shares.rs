@@ -20,7 +20,7 @@ use pointsman_dataplane::units::Nanos;
 
 const GUESTS: usize = 8;
 /// Frames that a flooding guest brings between two looks at the others.
-const GUST: usize = 32;
+const GUST: usize = 64;
 
 /// What a guest sends, and to whom.
 #[derive(Clone, Copy)]
@@ -217,10 +217,11 @@ impl Drop for Bench {
 }
 
 fn frame(pool: &mut Pool, n: usize, offer: &Offer, now: Nanos) -> Option<pointsman_dataplane::frame::Frame> {
-    let mut bytes = [0; 1514];
-    bytes[..14].copy_from_slice(&[2, 0, 0, 0, 2, offer.sink as u8, 2, 0, 0, 0, 1, n as u8, 0x88, 0xb5]);
-    bytes[14..22].copy_from_slice(&now.0.to_be_bytes());
-    pool.frame_from(&bytes[..offer.len])
+    let mut frame = pool.frame_from(&[0; 1514][..offer.len])?;
+    let head = pool.head_mut(&mut frame);
+    head[..14].copy_from_slice(&[2, 0, 0, 0, 2, offer.sink as u8, 2, 0, 0, 0, 1, n as u8, 0x88, 0xb5]);
+    head[14..22].copy_from_slice(&now.0.to_be_bytes());
+    Some(frame)
 }
 
 fn p99(latencies: &mut [u32]) -> f64 {
