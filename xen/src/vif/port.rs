@@ -320,6 +320,11 @@ impl Port for VifPort {
         }
     }
 
+    /// The ring's; what does not fit into the guest's own is lost there.
+    fn room(&mut self) -> usize {
+        self.ring().map_or(usize::MAX, Port::room)
+    }
+
     fn accepts(&self) -> Offloads {
         match &self.ring {
             Some(ring) if ring.is_up() => ring.accepts(),
