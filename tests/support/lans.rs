@@ -6,7 +6,7 @@
 //!                            r1.0 [guest] r1.1
 //! ```
 
-use super::{Bed, POINTSMAN, Program, sh};
+use super::{Bed, POINTSMAN, Program, sh, try_sh};
 
 const IPERF: &str = "iperf3 -J --connect-timeout 3000";
 
@@ -77,10 +77,17 @@ impl Lans {
         }
     }
 
-    /// Pings from the left LAN, and loses nothing.
+    /// Pings from the left LAN, and loses nothing. (For its last answer ping waits two round trips and no longer; on a busy
+    /// machine that is nothing. The others say enough.)
     pub fn ping(&self, options: &str, address: &str) {
-        let said = sh(&format!("ip netns exec {} ping -W 2 {options} {address}", self.left));
-        assert!(said.contains(" 0% packet loss"), "{said}");
+        let (_, said) = try_sh(&format!("ip netns exec {} ping -W 2 {options} {address}", self.left));
+        let count = |what: &str| -> Option<u32> {
+            said.lines().find(|line| line.contains(what))?.split(what).next()?.split_whitespace().last()?.parse().ok()
+        };
+        let (sent, received) = (count(" packets transmitted"), count(" received"));
+        let last = format!("icmp_seq={} ", sent.unwrap_or(0));
+        let late = sent > Some(2) && sent == received.map(|n| n + 1) && !said.contains(&last);
+        assert!(sent.is_some() && (sent == received || late), "{said}");
     }
 
     /// Runs iperf3 from left to right; its report.
