@@ -97,6 +97,12 @@ impl Machine {
         lines
     }
 
+    /// Another: what the programs beside us are.
+    pub fn versions(&self) -> String {
+        let said: Vec<String> = self.programs.iter().map(|(name, version)| format!("{name}: {version}")).collect();
+        format!("commit {}; {}", self.commit, said.join("; "))
+    }
+
     /// Whether others had a good part of a core when the run began.
     pub fn is_busy(&self) -> bool {
         self.load_at_start > 0.5

@@ -54,6 +54,7 @@ pub(crate) fn begin(options: &Options) -> Result<(Cores, Machine)> {
     // As the generator, which is on the same core and never rests: else every wait would end late.
     cpu::before_bystanders(0).context("raising the benchmark")?;
     eprintln!("{}", machine.line());
+    eprintln!("{}", machine.versions());
     if machine.is_busy() {
         eprintln!("the machine is busy with other things: figures will be low and lie far apart");
     }
