@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
-use pointsman_bench::{Options, XenOptions, memif, netdev, table1, xen};
+use clap::{Args, Subcommand, ValueEnum};
+use pointsman_bench::{Options, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen};
 
 /// Measure Pointsman beside other forwarders, in the same run.
 #[derive(Debug, Args)]
@@ -18,6 +18,14 @@ pub struct Bench {
 enum What {
     /// The paper's Table I: loss and rate through 1, 2, 4 and 8 virtual routers
     Table1(Table1),
+    /// The paper's whole evaluation, as one HTML page with the paper's figures beside today's (up to 30 minutes)
+    Paper(Paper),
+    /// The paper's Table II: latency through one router, the others idle or stressed by TCP
+    Table2(Common),
+    /// The paper's Figure 5: what UDP and TCP reach through 1, 2, 4 and 8 virtual routers
+    Fig5(Common),
+    /// Throughput over the share of the CPU that the engine has beside its virtual routers: the paper's TCP(a) as a curve
+    Cpushare(Cpushare),
     /// Frames that circulate between two processes over memif, beside DPDK's testpmd
     Memif(Common),
     /// Device to device, beside Linux bridge, in-kernel XDP redirect and testpmd
@@ -44,9 +52,42 @@ struct Common {
     /// End within 90 seconds, with fewer repeats and shorter windows
     #[arg(long)]
     quick: bool,
+    /// Install the peers that are missing first (apt-get)
+    #[arg(long)]
+    install_peers: bool,
     /// Write the rows to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Paper {
+    /// End within 4 minutes, with one run of everything
+    #[arg(long)]
+    quick: bool,
+    /// Install the peers that are missing first (apt-get)
+    #[arg(long)]
+    install_peers: bool,
+    /// Write paper.html, paper.json and paper.csv to this folder
+    #[arg(long, value_name = "FOLDER", default_value = "paper")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Cpushare {
+    #[command(flatten)]
+    common: Common,
+    /// Where engine and virtual routers run; both ways if it is not said
+    #[arg(long, value_enum)]
+    pin: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Place {
+    /// On one core, which they share by weight
+    Same,
+    /// Each on a core of its own, of which it may use a part
+    Two,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +103,26 @@ impl Bench {
     pub fn run(&self) -> anyhow::Result<()> {
         match &self.what {
             What::Table1(wanted) => table1(&wanted.common.options(Some(wanted.plots.clone()))?),
+            What::Paper(wanted) => {
+                let options = Options {
+                    command: this_command()?,
+                    quick: wanted.quick,
+                    install_peers: wanted.install_peers,
+                    json: None,
+                    plots: None,
+                };
+                evaluation(&options, &wanted.folder)
+            }
+            What::Table2(common) => table2(&common.options(None)?),
+            What::Fig5(common) => fig5(&common.options(None)?),
+            What::Cpushare(wanted) => {
+                let pins: &[Pin] = match wanted.pin {
+                    Some(Place::Same) => &[Pin::Same],
+                    Some(Place::Two) => &[Pin::Two],
+                    None => &[Pin::Same, Pin::Two],
+                };
+                cpushare(&wanted.common.options(None)?, pins)
+            }
             What::Memif(common) => memif(&common.options(None)?),
             What::Netdev(common) => netdev(&common.options(None)?),
             What::Xen(wanted) => xen(&XenOptions {
@@ -76,7 +137,8 @@ impl Bench {
 
 impl Common {
     fn options(&self, plots: Option<PathBuf>) -> anyhow::Result<Options> {
-        Ok(Options { command: this_command()?, quick: self.quick, json: self.json.clone(), plots })
+        let (install_peers, json) = (self.install_peers, self.json.clone());
+        Ok(Options { command: this_command()?, quick: self.quick, install_peers, json, plots })
     }
 }
 

@@ -14,7 +14,7 @@ packages=(gcc libc6-dev make pkg-config libelf-dev zlib1g-dev clang ca-certifica
 case $purpose in
 build) ;;
 test) packages+=(g++ python3 iproute2 ethtool kmod procps iputils-ping iperf3 tcpdump) ;;
-bench) packages+=(iproute2 ethtool kmod procps) ;;
+bench) packages+=(iproute2 ethtool kmod procps iperf3) ;;
 *)
     echo "usage: tests/setup.sh build|test|bench" >&2
     exit 2

@@ -17,24 +17,30 @@ use anyhow::Result;
 
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, median, spread};
-use crate::interrupt;
 use crate::peers::{self, Circulation, GuestKind, Path, Setup};
 use crate::report::{self, PeerRow};
-use crate::run::{self, Options, Progress, Shortfalls};
+use crate::run::{self, Item, Options, Shortfalls, take_turns};
 use crate::testbed::{Folder, Testbed};
 use crate::traffic::{Load, Programs, Station};
 
 /// A row in the making.
 #[derive(Debug)]
 struct Contender {
+    title: &'static str,
     path: Path,
     guests: usize,
     pps: Vec<f64>,
 }
 
+impl Item for Contender {
+    fn name(&self) -> String {
+        format!("{}: {}, {} guests", self.title, self.path.label(), self.guests)
+    }
+}
+
 /// The contenders of a benchmark, repeated in turns, then printed and written.
 fn compete(
-    title: &str,
+    title: &'static str,
     options: &Options,
     repeats: usize,
     contenders: &[(Path, usize)],
@@ -44,25 +50,14 @@ fn compete(
     let mut shortfalls = Shortfalls::default();
     let mut field: Vec<Contender> = Vec::new();
     for &(path, guests) in contenders {
-        match peers::unavailable(path, &options.command) {
-            None => field.push(Contender { path, guests, pps: Vec::new() }),
-            Some(why) => shortfalls.skip(path.label(), &why),
+        if !peers::available(&[path], options, &mut shortfalls).is_empty() {
+            field.push(Contender { title, path, guests, pps: Vec::new() });
         }
     }
-    let mut progress = Progress::new(repeats * field.len());
-    for _ in 0..repeats {
-        for contender in &mut field {
-            let what = format!("{title}: {}, {} guests", contender.path.label(), contender.guests);
-            progress.doing(&what);
-            match measure(contender.path, contender.guests, cores) {
-                Ok(pps) => contender.pps.push(pps),
-                Err(why) => shortfalls.fail(&what, why, &progress)?,
-            }
-            interrupt::check()?;
-            progress.done();
-        }
-    }
-    drop(progress);
+    take_turns(repeats, &mut field, &mut shortfalls, |contender, _| {
+        contender.pps.push(measure(contender.path, contender.guests, cores)?);
+        Ok(())
+    })?;
     field.retain(|c| !c.pps.is_empty());
     let rows: Vec<PeerRow> =
         field.iter().map(|c| PeerRow { path: c.path.label(), guests: c.guests, pps: median(&c.pps) }).collect();
@@ -108,7 +103,7 @@ fn ratios(field: &[Contender]) -> Vec<String> {
 /// # Errors
 /// Not root, a program is missing, a signal came, or a measurement failed; then the others are still printed.
 pub fn netdev(options: &Options) -> Result<()> {
-    let paths = [Path::LinuxBridge, Path::XdpRedirect, Path::Testpmd, Path::Pointsman(GuestKind::Router)];
+    let paths = [Path::LinuxBridge, Path::XdpRedirect, Path::Testpmd, Path::Ovs, Path::Pointsman(GuestKind::Router)];
     let contenders = paths.map(|path| (path, 0));
     let (repeats, window) = if options.quick { (1, 150) } else { (5, 250) };
     let title = "Device to device, 64 bytes";

@@ -6,8 +6,12 @@
 //! file. It must never touch a device that it has not made, and must leave nothing behind.
 
 pub mod addresses;
+pub mod cgroup;
 pub mod cpu;
+mod cpushare;
 mod demo;
+mod evaluation;
+mod fig5;
 pub mod figures;
 mod forwarders;
 pub mod interrupt;
@@ -19,13 +23,19 @@ pub mod report;
 mod run;
 pub mod search;
 mod table1;
+mod table2;
+mod tcp;
 pub mod testbed;
 pub mod traffic;
 mod xen;
 pub mod xenlab;
 
+pub use cpushare::{Pin, cpushare};
 pub use demo::{Demo, demo};
+pub use evaluation::evaluation;
+pub use fig5::fig5;
 pub use forwarders::{memif, netdev};
 pub use run::Options;
 pub use table1::table1;
+pub use table2::table2;
 pub use xen::{XenOptions, XenRow, xen};

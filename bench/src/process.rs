@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cpu::{self, Core};
+use crate::interrupt;
 
 /// Runs a program to its end; its standard error becomes ours if it fails.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
@@ -91,6 +92,11 @@ impl Running {
         self
     }
 
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// What it has said so far.
     pub fn said(&self) -> String {
         fs::read(&self.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
@@ -105,6 +111,25 @@ impl Running {
             bail!("{} ended early: {status}\n{last}", self.name);
         }
         Ok(())
+    }
+
+    /// Whether it has ended, well or not.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Waits for its end, and returns all that it said; an error if it fails or does not end.
+    pub fn finish(mut self, patience: Duration) -> Result<String> {
+        let mut ended = None;
+        interrupt::wait_for(&format!("the end of {}", self.name), patience, || {
+            ended = self.child.try_wait()?;
+            Ok(ended.is_some())
+        })?;
+        let said = self.said();
+        match ended {
+            Some(status) if status.success() => Ok(said),
+            status => bail!("{}: {}\n{said}", self.name, status.map_or_else(String::new, |s| s.to_string())),
+        }
     }
 
     /// Stops it where it is, until [`Running::resume`]. What it shares with others stays as it is.

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cpu::{self, Cores};
 use crate::machine::Machine;
 use crate::process::installed;
-use crate::{interrupt, testbed};
+use crate::{interrupt, peers, testbed};
 
 /// What the user asks of a benchmark.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Options {
     pub command: PathBuf,
     /// Done within 90 s, with fewer repeats and shorter windows.
     pub quick: bool,
+    /// Peers that are missing are installed first.
+    pub install_peers: bool,
     /// Where to write the rows as JSON.
     pub json: Option<PathBuf>,
     /// Folder for the plots, one SVG a table. None: no plots.
@@ -36,6 +38,9 @@ pub(crate) fn begin(options: &Options) -> Result<(Cores, Machine)> {
             bail!("{program} is not installed: apt install {package}");
         }
     }
+    if options.install_peers {
+        peers::install()?;
+    }
     if !options.command.is_file() {
         bail!("{}: no such program; the engine is started from it", options.command.display());
     }
@@ -49,7 +54,8 @@ pub(crate) fn begin(options: &Options) -> Result<(Cores, Machine)> {
     // As the generator, which is on the same core and never rests: else every wait would end late.
     cpu::before_bystanders(0).context("raising the benchmark")?;
     eprintln!("{}", machine.line());
-    if machine.load_at_start > 0.5 {
+    eprintln!("{}", machine.versions());
+    if machine.is_busy() {
         eprintln!("the machine is busy with other things: figures will be low and lie far apart");
     }
     Ok((cores, machine))
@@ -124,8 +130,44 @@ impl Drop for Progress {
     }
 }
 
+/// Something that is measured several times.
+pub(crate) trait Item {
+    /// For people.
+    fn name(&self) -> String;
+
+    /// A run failed, and this is why. Others may succeed.
+    fn failed(&mut self, _why: &str) {}
+}
+
+/// Measures all items once, then all of them again, and so on: whatever else the machine does meanwhile hits all alike.
+/// What fails is told, and the others go on.
+///
+/// # Errors
+/// A signal came.
+pub(crate) fn take_turns<T: Item>(
+    turns: usize,
+    items: &mut [T],
+    shortfalls: &mut Shortfalls,
+    mut measure: impl FnMut(&mut T, &Progress) -> Result<()>,
+) -> Result<()> {
+    let mut progress = Progress::new(turns * items.len());
+    for turn in 0..turns {
+        for item in items.iter_mut() {
+            let name = item.name();
+            progress.doing(&name);
+            if let Err(why) = measure(item, &progress) {
+                item.failed(&format!("run {}: {why:#}", turn + 1));
+                shortfalls.fail(&format!("{name}, run {}", turn + 1), why, &progress)?;
+            }
+            interrupt::check()?;
+            progress.done();
+        }
+    }
+    Ok(())
+}
+
 /// What could not be measured, for the end of the report.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Shortfalls {
     skipped: Vec<String>,
     failed: Vec<String>,
@@ -134,7 +176,10 @@ pub(crate) struct Shortfalls {
 impl Shortfalls {
     /// A peer that is not there: told, no error.
     pub(crate) fn skip(&mut self, what: &str, why: &str) {
-        self.skipped.push(format!("skipped: {what}: {why}"));
+        let line = format!("skipped: {what}: {why}");
+        if !self.skipped.contains(&line) {
+            self.skipped.push(line);
+        }
     }
 
     /// A measurement that failed: told, and an error in the end. An interruption ends the run at once.
@@ -144,6 +189,11 @@ impl Shortfalls {
         progress.say(&line);
         self.failed.push(line);
         Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.skipped.iter().chain(&self.failed).cloned().collect()
     }
 
     /// Prints the skipped ones; an error if any failed.

@@ -15,20 +15,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, jain, loss_floor, median, spread};
 use crate::peers::{self, GuestKind, Path, Setup};
-use crate::report::{self, Row};
-use crate::run::{self, Options, Progress, QUICK, Shortfalls};
+use crate::report::{self, Figure, Row};
+use crate::run::{self, Item, Options, Progress, QUICK, Shortfalls, take_turns};
 use crate::search::Search;
 use crate::testbed::Testbed;
 use crate::traffic::{Flow, Load, Programs, Station, Trial};
 use crate::{interrupt, paper};
 
 /// The paths, in the order in which they take turns.
-const PATHS: [Path; 3] = [Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
+const PATHS: [Path; 4] =
+    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
 
 /// Beyond what any path does and at the edge of what the generator does, frames a second.
 const SATURATING: f64 = 5e6;
@@ -61,8 +62,6 @@ struct Effort {
     search_window: Duration,
     trials: usize,
     resolution: f64,
-    /// The whole run ends by then, with fewer trials if it must.
-    deadline: Option<Duration>,
 }
 
 impl Effort {
@@ -75,17 +74,15 @@ impl Effort {
                 search_window: Duration::from_millis(100),
                 trials: 12,
                 resolution: 1.06,
-                deadline: Some(QUICK),
             }
         } else {
             Self {
-                repeats: 3,
+                repeats: 5,
                 warm_up: Duration::from_millis(50),
                 paper_window: Duration::from_millis(1000),
                 search_window: Duration::from_millis(250),
                 trials: 24,
                 resolution: 1.02,
-                deadline: None,
             }
         }
     }
@@ -96,15 +93,39 @@ impl Effort {
     }
 }
 
-/// A row in the making: one path with one number of routers under one load with one frame size.
+/// One path with one number of routers under one load: a set-up, built once a turn.
 #[derive(Clone, Debug)]
-struct Cell {
+struct Arrangement {
     path: Path,
     kind: Kind,
-    frame: FrameSize,
     routers: usize,
-    /// One for each repeat.
-    trials: Vec<Trial>,
+    /// For each frame size one trial a turn.
+    trials: [Vec<Trial>; FrameSize::BOTH.len()],
+    /// As [`Outcome::mode`].
+    mode: Option<String>,
+    note: Option<String>,
+}
+
+impl Item for Arrangement {
+    fn name(&self) -> String {
+        let (path, guest) = (self.path.label(), self.path.guest());
+        format!("Table I: {path} / {guest}, {} routers, {} load", self.routers, self.kind.label())
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.note = Some(why.to_owned());
+    }
+}
+
+/// What a run found.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) rows: Vec<Row>,
+    /// `spreads[i]` is how far the repeats of row i lie apart.
+    pub(crate) spreads: Vec<Option<f64>>,
+    pub(crate) figures: Vec<Figure>,
+    /// How the engine had its devices.
+    pub(crate) mode: Option<String>,
 }
 
 /// Runs it, prints it, writes it.
@@ -113,70 +134,75 @@ struct Cell {
 /// Not root, a program is missing, a signal came, or a measurement failed; then the others are still printed.
 pub fn table1(options: &Options) -> Result<()> {
     let (cores, machine) = run::begin(options)?;
-    let effort = Effort::of(options.quick);
     let mut shortfalls = Shortfalls::default();
-    let mut paths = Vec::new();
-    for path in PATHS {
-        match peers::unavailable(path, &options.command) {
-            None => paths.push(path),
-            Some(why) => shortfalls.skip(&format!("{} / {}", path.label(), path.guest()), &why),
-        }
-    }
-    let mut cells = Vec::new();
+    let found = run(options, cores, &[], options.quick.then_some(QUICK), &mut shortfalls)?;
     for frame in FrameSize::BOTH {
-        for kind in [Kind::Paper, Kind::Max] {
-            for routers in paper::ROUTERS {
-                cells.extend(paths.iter().map(|&path| Cell { path, kind, frame, routers, trials: Vec::new() }));
-            }
-        }
-    }
-    let mut progress = Progress::new(effort.repeats * cells.len() / FrameSize::BOTH.len());
-    for repeat in 0..effort.repeats {
-        for routers in paper::ROUTERS {
-            for kind in [Kind::Paper, Kind::Max] {
-                for &path in &paths {
-                    let what = format!("{} / {}, {routers} routers, {} load", path.label(), path.guest(), kind.label());
-                    progress.doing(&what);
-                    let mut mine: Vec<&mut Cell> =
-                        cells.iter_mut().filter(|c| c.path == path && c.kind == kind && c.routers == routers).collect();
-                    let result = measure(&mut mine, options, cores, &effort, &progress);
-                    if let Err(why) = result {
-                        shortfalls.fail(&format!("{what}, repeat {}", repeat + 1), why, &progress)?;
-                    }
-                    progress.done();
-                }
-            }
-        }
-    }
-    drop(progress);
-    let measured: Vec<&Cell> = cells.iter().filter(|c| !c.trials.is_empty()).collect();
-    let rows: Vec<Row> = measured.iter().map(|c| c.row()).collect();
-    let spreads: Vec<Option<f64>> = measured.iter().map(|c| c.spread()).collect();
-    for frame in FrameSize::BOTH {
-        println!("{}", report::table1(frame, &rows, &spreads));
+        println!("{}", report::table1(frame, &found.rows, &found.spreads));
     }
     if let Some(path) = &options.json {
-        report::write(path, &machine, &rows)?;
+        report::write(path, &machine, &found.rows)?;
     }
     if let Some(folder) = &options.plots {
         std::fs::create_dir_all(folder)?;
         for frame in FrameSize::BOTH {
-            report::plot_table1(&folder.join(format!("table1-{}.svg", frame.label())), frame, &rows)?;
+            let file = folder.join(format!("table1-{}.svg", frame.label()));
+            let picture = report::svg(&report::charts::table1(frame, &found.figures));
+            std::fs::write(&file, picture).with_context(|| file.display().to_string())?;
         }
     }
     shortfalls.conclude()
 }
 
-/// Builds a path once and measures the cells that belong to it, one for each frame size.
+/// Measures all of it, and some forwarders from device to device; with a deadline in fewer trials, if it must be.
+pub(crate) fn run(
+    options: &Options,
+    cores: Cores,
+    devices: &[Path],
+    deadline: Option<Duration>,
+    shortfalls: &mut Shortfalls,
+) -> Result<Outcome> {
+    let effort = Effort::of(options.quick);
+    let mut items = Vec::new();
+    let new =
+        |path, kind, routers| Arrangement { path, kind, routers, trials: Default::default(), mode: None, note: None };
+    for path in peers::available(&PATHS, options, shortfalls) {
+        for routers in paper::ROUTERS.into_iter().filter(|&n| path.carries(n)) {
+            items.extend([Kind::Paper, Kind::Max].map(|kind| new(path, kind, routers)));
+        }
+    }
+    for path in peers::available(devices, options, shortfalls) {
+        items.push(new(path, Kind::Max, 0));
+    }
+    // Paths take turns for each number of routers.
+    items.sort_by_key(|item| (item.routers, item.kind == Kind::Max));
+    take_turns(effort.repeats, &mut items, shortfalls, |item, progress| {
+        measure(item, options, cores, &effort, deadline, progress)
+    })?;
+    let mut outcome = Outcome { mode: items.iter().find_map(|item| item.mode.clone()), ..Outcome::default() };
+    for (i, frame) in FrameSize::BOTH.into_iter().enumerate() {
+        for kind in [Kind::Paper, Kind::Max] {
+            for item in items.iter().filter(|item| item.kind == kind) {
+                outcome.figures.extend(item.figures(frame, &item.trials[i]));
+                if !item.trials[i].is_empty() {
+                    outcome.rows.push(item.row(frame, &item.trials[i]));
+                    outcome.spreads.push(spread(&values(&item.trials[i], Trial::delivered_pps)));
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Builds a path once and measures it with each frame size.
 fn measure(
-    cells: &mut [&mut Cell],
+    item: &mut Arrangement,
     options: &Options,
     cores: Cores,
     effort: &Effort,
+    deadline: Option<Duration>,
     progress: &Progress,
 ) -> Result<()> {
-    let Some(first) = cells.first() else { return Ok(()) };
-    let (path, kind, routers) = (first.path, first.kind, first.routers);
+    let Arrangement { path, kind, routers, .. } = *item;
     let bed = Testbed::build(cores)?;
     let programs = Arc::new(Programs::load(peers::time_to_live(routers))?);
     let setup = Setup { routers, link: (kind == Kind::Paper).then_some(paper::LINK) };
@@ -186,44 +212,47 @@ fn measure(
     let flows = peers::flows(routers);
     bed.announce()?;
     station.await_path(&flows, PATIENCE, || peer.check())?;
-    let share = effort.deadline.map(|end| end.saturating_sub(progress.elapsed()) / progress.left() as u32);
-    let frames = cells.len() as u32;
-    for cell in cells {
+    item.mode = item.mode.take().or_else(|| peer.mode());
+    let share = deadline.map(|end| end.saturating_sub(progress.elapsed()) / progress.left() as u32);
+    for (frame, trials) in FrameSize::BOTH.into_iter().zip(&mut item.trials) {
         let trial = match kind {
             Kind::Paper => station.run(&Load {
-                length: cell.frame.in_memory(),
-                rate: cell.frame.paper_load() * routers as f64,
+                length: frame.in_memory(),
+                rate: frame.paper_load() * routers as f64,
                 warm_up: effort.warm_up,
                 window: effort.paper_window,
                 flows: flows.clone(),
             })?,
             Kind::Max => {
                 // A set-up takes about half a second of its share.
-                let budget = share.map(|s| s.saturating_sub(Duration::from_millis(500)).max(s / 2) * 2 / frames);
-                let affordable =
-                    budget.map_or(effort.trials, |b| (b.as_millis() / effort.trial().as_millis()) as usize);
-                let trials = effort.trials.min(affordable).max(4);
-                highest(cell, &station, &flows, effort, trials)?
+                let budget = share.map(|s| s.saturating_sub(Duration::from_millis(500)).max(s / 2) * 2);
+                let affordable = budget.map_or(effort.trials, |b| {
+                    (b.as_millis() / FrameSize::BOTH.len() as u128 / effort.trial().as_millis()) as usize
+                });
+                let affordable = effort.trials.min(affordable).max(4);
+                highest(frame, trials.last(), &station, &flows, effort, affordable)?
             }
         };
         interrupt::check()?;
         peer.check()?;
-        cell.trials.push(trial);
+        trials.push(trial);
     }
     Ok(())
 }
 
 /// Searches the highest rate without loss, from where the last repeat found it, else from what comes through when far
 /// too much is offered.
-fn highest(cell: &Cell, station: &Station<'_>, flows: &[Flow], effort: &Effort, trials: usize) -> Result<Trial> {
-    let load = |rate, window| Load {
-        flows: flows.to_vec(),
-        length: cell.frame.in_memory(),
-        rate,
-        warm_up: effort.warm_up,
-        window,
-    };
-    let (begin, step) = match cell.trials.last() {
+fn highest(
+    frame: FrameSize,
+    last: Option<&Trial>,
+    station: &Station<'_>,
+    flows: &[Flow],
+    effort: &Effort,
+    trials: usize,
+) -> Result<Trial> {
+    let load =
+        |rate, window| Load { flows: flows.to_vec(), length: frame.in_memory(), rate, warm_up: effort.warm_up, window };
+    let (begin, step) = match last {
         Some(last) => (last.offered_pps(), 1.04),
         None => (0.75 * station.run(&load(SATURATING, Duration::from_millis(100)))?.delivered_pps(), 1.2),
     };
@@ -233,20 +262,24 @@ fn highest(cell: &Cell, station: &Station<'_>, flows: &[Flow], effort: &Effort, 
     found.ok_or_else(|| anyhow::anyhow!("no time for a single trial"))
 }
 
-impl Cell {
+fn values(trials: &[Trial], of: impl Fn(&Trial) -> f64) -> Vec<f64> {
+    trials.iter().map(of).collect()
+}
+
+impl Arrangement {
     /// Medians over the repeats.
-    fn row(&self) -> Row {
-        let median_of = |f: &dyn Fn(&Trial) -> f64| median(&self.trials.iter().map(f).collect::<Vec<_>>());
+    fn row(&self, frame: FrameSize, trials: &[Trial]) -> Row {
+        let median_of = |f: &dyn Fn(&Trial) -> f64| median(&values(trials, f));
         let offered = median_of(&Trial::offered_pps);
-        let line = (self.kind == Kind::Paper).then(|| self.frame.line_rate(paper::LINK as f64));
+        let line = (self.kind == Kind::Paper).then(|| frame.line_rate(paper::LINK as f64));
         Row {
             path: self.path.label(),
             guest: self.path.guest(),
             load: self.kind.label(),
-            frame: self.frame.label(),
+            frame: frame.label(),
             routers: self.routers,
             offered_pps: offered,
-            router_pps: (0..self.routers)
+            router_pps: (0..self.routers.max(1))
                 .map(|i| median_of(&|t| t.flow_pps().get(i).copied().unwrap_or(0.0)))
                 .collect(),
             loss: median_of(&Trial::loss),
@@ -256,8 +289,26 @@ impl Cell {
         }
     }
 
-    /// How far the repeats lie apart.
-    fn spread(&self) -> Option<f64> {
-        spread(&self.trials.iter().map(Trial::delivered_pps).collect::<Vec<_>>())
+    /// Every run's values.
+    fn figures(&self, frame: FrameSize, trials: &[Trial]) -> Vec<Figure> {
+        let figure = |what, unit, of: &dyn Fn(&Trial) -> f64| Figure {
+            part: "table1",
+            path: self.path.label(),
+            guest: self.path.guest(),
+            routers: self.routers,
+            load: format!("{} {} B", self.kind.label(), frame.label()),
+            share: None,
+            what,
+            unit,
+            values: values(trials, of),
+            note: self.note.clone(),
+        };
+        let nanos = |t: &Trial| t.cpu_ns_per_frame().unwrap_or(0.0);
+        vec![
+            figure("total", "frames/s", &Trial::delivered_pps),
+            figure("loss", "part", &Trial::loss),
+            figure("jain", "index", &|t| jain(&t.flow_pps())),
+            figure("cpu", "ns/frame", &nanos),
+        ]
     }
 }

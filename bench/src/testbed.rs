@@ -23,11 +23,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::addresses::{GENERATOR_IP, GENERATOR_MAC, MAX_ROUTERS, PREFIX, SINK_MAC, receiver_ip};
 use crate::cpu::{self, Cores};
-use crate::interrupt;
 use crate::process::{run, run_with_input};
+use crate::{cgroup, interrupt};
 
 /// With it the names of all namespaces and folders begin.
-const PREFIX_OF_NAMES: &str = "pmb-";
+pub(crate) const PREFIX_OF_NAMES: &str = "pmb-";
 
 /// A network namespace that goes when this is dropped.
 #[derive(Debug)]
@@ -283,16 +283,17 @@ pub fn remove_stale() -> Result<Vec<String>> {
             removed.push(name);
         }
     }
+    removed.extend(cgroup::remove_stale());
     Ok(removed)
 }
 
-fn names_in(folder: impl AsRef<Path>) -> Vec<String> {
+pub(crate) fn names_in(folder: impl AsRef<Path>) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().into_string().ok()).collect()
 }
 
 /// Whether a name is one of ours and its process is gone.
-fn is_stale(name: &str) -> bool {
+pub(crate) fn is_stale(name: &str) -> bool {
     let pid = name.strip_prefix(PREFIX_OF_NAMES).and_then(|rest| rest.split('-').next()).and_then(|p| p.parse().ok());
     pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists())
 }

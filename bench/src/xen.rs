@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, median, spread};
@@ -23,7 +22,7 @@ use crate::process::{installed, run};
 use crate::report;
 use crate::run::{Progress, Shortfalls};
 use crate::xenlab::{Backend, Domain, Image, Machine, Network, PATIENCE, leave_network, received};
-use crate::{interrupt, testbed};
+use crate::{interrupt, tcp, testbed};
 
 /// Guests, all of which route.
 const GUESTS: u8 = 4;
@@ -192,13 +191,13 @@ fn measure(guests: &[Domain], device: &str, window: Duration) -> Result<Vec<Figu
     let here = |arguments: &str| -> Result<f64> {
         let command = format!("-J -c {} -p {} -t {seconds} {arguments}", first.address(), first.serve_iperf3()?);
         let words: Vec<&str> = command.split_whitespace().collect();
-        megabits(&run("iperf3", &words)?)
+        tcp::received(&run("iperf3", &words)?).map(|r| r.megabits)
     };
     figures.push(("TCP to a guest".into(), "Mbit/s", here("")?));
     figures.push(("TCP from a guest".into(), "Mbit/s", here("-R")?));
     let port = first.serve_iperf3()?;
     let between = second.run(&format!("iperf3 -J -c {} -p {port} -t {seconds}", first.address()))?;
-    figures.push(("TCP guest to guest".into(), "Mbit/s", megabits(&between)?));
+    figures.push(("TCP guest to guest".into(), "Mbit/s", tcp::received(&between)?.megabits));
     let ping = run("ping", &["-q", "-c", "40", "-i", "0.05", &first.address()])?;
     figures.push(("ping to a guest".into(), "ms", average(&ping)?));
     let ping = second.run(&format!("ping -q -c 20 -i 0.1 {}", first.address()))?;
@@ -327,13 +326,6 @@ fn rate_here(network: Network, window: Duration) -> Result<f64> {
     let (begin, before) = (Instant::now(), received(network.name())?);
     interrupt::sleep(window)?;
     Ok((received(network.name())? - before) as f64 / begin.elapsed().as_secs_f64())
-}
-
-/// Of iperf3's report.
-fn megabits(report: &str) -> Result<f64> {
-    let report: Value = serde_json::from_str(report).with_context(|| format!("iperf3 said {report}"))?;
-    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(bits.with_context(|| format!("iperf3: {}", report["error"]))? / 1e6)
 }
 
 /// The average, milliseconds, of ping's last line: `min/avg/max = 1.0/2.0/3.0 ms`, with a fourth in some.

@@ -4,7 +4,7 @@
 //! The bridges know the routers' addresses from the beginning, do not consult iptables (see `Namespace::create`), and run
 //! no spanning tree.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Peer, Setup};
 use crate::addresses::{PREFIX, SINK_MAC, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
@@ -18,11 +18,7 @@ pub(super) struct Bridges {
 
 impl Bridges {
     pub(super) fn start(setup: Setup, bed: &Testbed) -> Result<Self> {
-        // Up to Linux 6.3 a core's softirq waits for ksoftirqd once that has been woken; an ordinary thread, which would
-        // get no time beside receive threads that go first.
-        if kernel_is_at_least(&std::fs::read_to_string("/proc/sys/kernel/osrelease")?, (6, 4)) {
-            bed.receive_first()?;
-        }
+        receive_first(bed)?;
         let (input, output) = (bed.in_device(), bed.out_device());
         let mut routers = Vec::new();
         if setup.routers == 0 {
@@ -54,6 +50,40 @@ impl Peer for Bridges {
     }
 }
 
+/// The host itself as router 0, with its two devices: the paper's "Linux", without any virtual router.
+#[derive(Debug)]
+pub(super) struct Routing;
+
+impl Routing {
+    pub(super) fn start(setup: Setup, bed: &Testbed) -> Result<Self> {
+        if setup.routers > 1 {
+            bail!("the host is one router, and not {}", setup.routers);
+        }
+        receive_first(bed)?;
+        configure_router(&bed.host, (&bed.in_device(), &bed.out_device()), 0)?;
+        if let Some(bits) = setup.link {
+            bed.host.shell(&line_rate(&bed.out_device(), bits))?;
+        }
+        Ok(Self)
+    }
+}
+
+impl Peer for Routing {
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where it does good.
+fn receive_first(bed: &Testbed) -> Result<()> {
+    // Up to Linux 6.3 a core's softirq waits for ksoftirqd once that has been woken; an ordinary thread, which would
+    // get no time beside receive threads that go first.
+    if kernel_is_at_least(&std::fs::read_to_string("/proc/sys/kernel/osrelease")?, (6, 4)) {
+        bed.receive_first()?;
+    }
+    Ok(())
+}
+
 /// Router `i` in its namespace, with an interface on each bridge.
 fn router(i: usize, bed: &Testbed) -> Result<Namespace> {
     let namespace = bed.namespace(&format!("r{i}"))?;
@@ -64,7 +94,7 @@ fn router(i: usize, bed: &Testbed) -> Result<Namespace> {
          link set in{i} master bridge-in up\n\
          link set out{i} master bridge-out up\n"
     ))?;
-    configure_router(&namespace, i)?;
+    configure_router(&namespace, ("in", "out"), i)?;
     bed.host.shell(&format!(
         "bridge fdb replace {} dev in{i} master static\nbridge fdb replace {} dev out{i} master static\n",
         router_in_mac(i),
@@ -73,23 +103,22 @@ fn router(i: usize, bed: &Testbed) -> Result<Namespace> {
     Ok(namespace)
 }
 
-/// Makes a namespace with devices `in` and `out` the virtual router `i`.
-pub(super) fn configure_router(namespace: &Namespace, i: usize) -> Result<()> {
+/// Makes a namespace with a device on each side the virtual router `i`.
+pub(super) fn configure_router(namespace: &Namespace, (input, output): (&str, &str), i: usize) -> Result<()> {
     namespace.ip(&format!(
-        "link set in address {}\nlink set out address {}\n\
-         address add {}/{PREFIX} dev in\naddress add {}/{PREFIX} dev out\n\
-         link set in up\nlink set out up\n",
+        "link set {input} address {}\nlink set {output} address {}\n\
+         address add {}/{PREFIX} dev {input}\naddress add {}/{PREFIX} dev {output}\n\
+         link set {input} up\nlink set {output} up\n",
         router_in_mac(i),
         router_out_mac(i),
         router_in_ip(i),
         router_out_ip(i)
     ))?;
-    namespace.shell(
+    // The names of devices have dots, so paths and not names of sysctl.
+    namespace.shell(&format!(
         "echo 1 > /proc/sys/net/ipv4/ip_forward\n\
-         echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter\n\
-         echo 0 > /proc/sys/net/ipv4/conf/in/rp_filter\n\
-         echo 0 > /proc/sys/net/ipv4/conf/out/rp_filter\n",
-    )?;
+         for name in all {input} {output}; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; done\n"
+    ))?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What is measured: each peer builds itself between the testbed's two devices and is gone when dropped.
 
+mod install;
 mod linux;
+mod ovs;
 mod pointsman;
 mod testpmd;
 mod xdp;
@@ -12,9 +14,12 @@ use anyhow::{Result, bail};
 use crate::addresses::{SINK_MAC, receiver_ip, router_in_mac, sender_ip, sender_mac};
 use crate::cpu::Core;
 use crate::process::{Running, installed};
+use crate::report::contender;
+use crate::run::{Options, Shortfalls};
 use crate::testbed::Testbed;
 use crate::traffic::{Flow, Programs};
 
+pub(crate) use install::install;
 pub use pointsman::GuestKind;
 pub use testpmd::{Circulation, TESTPMD};
 
@@ -23,10 +28,14 @@ pub use testpmd::{Circulation, TESTPMD};
 pub enum Path {
     /// Linux bridges and, if there are routers, Linux namespaces: the paper's path 1.
     LinuxBridge,
+    /// Linux routes from device to device: the paper's path 2, and its "Linux" without virtual routers.
+    LinuxRoute,
     /// The engine; routers, if any, are of this kind.
     Pointsman(GuestKind),
     /// DPDK's testpmd, device to device.
     Testpmd,
+    /// Open vSwitch with its userspace datapath, device to device.
+    Ovs,
     /// An XDP program that redirects, device to device.
     XdpRedirect,
 }
@@ -36,9 +45,20 @@ impl Path {
     pub const fn label(self) -> &'static str {
         match self {
             Self::LinuxBridge => "linux-bridge",
+            Self::LinuxRoute => "linux-route",
             Self::Pointsman(_) => "pointsman",
             Self::Testpmd => "testpmd",
+            Self::Ovs => "ovs-userspace",
             Self::XdpRedirect => "xdp-redirect",
+        }
+    }
+
+    /// Whether it can be so many virtual routers. Zero: from device to device.
+    pub const fn carries(self, routers: usize) -> bool {
+        match self {
+            Self::LinuxBridge | Self::Pointsman(_) => true,
+            Self::LinuxRoute => routers == 1,
+            Self::Testpmd | Self::Ovs | Self::XdpRedirect => routers == 0,
         }
     }
 
@@ -47,7 +67,7 @@ impl Path {
         match self {
             Self::LinuxBridge => "linux",
             Self::Pointsman(kind) => kind.label(),
-            Self::Testpmd | Self::XdpRedirect => "none",
+            Self::LinuxRoute | Self::Testpmd | Self::Ovs | Self::XdpRedirect => "none",
         }
     }
 }
@@ -61,19 +81,53 @@ pub struct Setup {
     pub link: Option<u64>,
 }
 
+/// The processes of a peer, by their ids.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// What moves the frames of all.
+    pub engine: i32,
+    /// The virtual routers.
+    pub guests: Vec<i32>,
+}
+
 /// A peer at work.
 pub trait Peer {
     /// An error with its last words if it has ended.
     fn check(&mut self) -> Result<()>;
+
+    /// Its processes, if it has any.
+    fn processes(&self) -> Option<Processes> {
+        None
+    }
+
+    /// How it has the devices, if it says so.
+    fn mode(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why a path cannot be measured on this machine, if it cannot.
 pub fn unavailable(path: Path, command: &std::path::Path) -> Option<String> {
     match path {
         Path::Testpmd if !installed(TESTPMD) => Some(format!("{TESTPMD} is not installed (package dpdk)")),
+        Path::Ovs if !installed(ovs::OVS) => {
+            Some(format!("{} is not installed (package openvswitch-switch)", ovs::OVS))
+        }
         Path::Pointsman(_) if !command.is_file() => Some(format!("{}: no such program", command.display())),
         _ => None,
     }
+}
+
+/// Those of `paths` that can be measured on this machine; the others are noted with the reason.
+pub(crate) fn available(paths: &[Path], options: &Options, shortfalls: &mut Shortfalls) -> Vec<Path> {
+    let mut found = Vec::new();
+    for &path in paths {
+        match unavailable(path, &options.command) {
+            None => found.push(path),
+            Some(why) => shortfalls.skip(&contender(path.label(), path.guest()), &why),
+        }
+    }
+    found
 }
 
 /// Builds a peer between the devices of a testbed.
@@ -86,10 +140,12 @@ pub fn start(
 ) -> Result<Box<dyn Peer>> {
     Ok(match path {
         Path::LinuxBridge => Box::new(linux::Bridges::start(setup, bed)?),
+        Path::LinuxRoute => Box::new(linux::Routing::start(setup, bed)?),
         Path::Pointsman(kind) => Box::new(pointsman::Engine::start(kind, setup, bed, command)?),
-        Path::Testpmd | Path::XdpRedirect if setup.routers > 0 || setup.link.is_some() => {
+        Path::Testpmd | Path::Ovs | Path::XdpRedirect if setup.routers > 0 || setup.link.is_some() => {
             bail!("{}: carries frames from device to device, and nothing else", path.label())
         }
+        Path::Ovs => Box::new(ovs::Switch::start(bed)?),
         Path::Testpmd => Box::new(testpmd::TwoDevices::start(bed)?),
         Path::XdpRedirect => Box::new(xdp::Redirect::start(bed, programs)?),
     })
@@ -106,7 +162,9 @@ pub fn serve_pairs(
     match path {
         Path::Pointsman(_) => pointsman::serve_pairs(guests, core, folder, command),
         Path::Testpmd => testpmd::serve_pairs(guests, core, folder),
-        Path::LinuxBridge | Path::XdpRedirect => bail!("{}: speaks no memif", path.label()),
+        Path::LinuxBridge | Path::LinuxRoute | Path::Ovs | Path::XdpRedirect => {
+            bail!("{}: speaks no memif", path.label())
+        }
     }
 }
 

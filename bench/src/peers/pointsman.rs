@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pointsman_dataplane::control::{Reply, Request, Topic, ask};
 
 use super::testpmd::socket;
-use super::{Peer, Setup, linux};
+use super::{Peer, Processes, Setup, linux};
 use crate::addresses::{PREFIX, pair_mac, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
 use crate::cpu::Core;
 use crate::interrupt;
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     guests: Vec<Running>,
     _routers: Vec<Namespace>,
     engine: Running,
+    control: PathBuf,
 }
 
 impl Engine {
@@ -58,6 +60,7 @@ impl Engine {
                 await_socket(&folder.join("control.sock"), &mut engine)?;
                 engine
             },
+            control: folder.join("control.sock"),
         };
         for i in 0..setup.routers {
             match kind {
@@ -96,7 +99,7 @@ impl Engine {
             guest.check()?;
             Ok(namespace.shell("test -e /sys/class/net/in && test -e /sys/class/net/out\n").is_ok())
         })?;
-        linux::configure_router(&namespace, i)?;
+        linux::configure_router(&namespace, ("in", "out"), i)?;
         self.guests.push(guest);
         self._routers.push(namespace);
         Ok(())
@@ -107,6 +110,15 @@ impl Peer for Engine {
     fn check(&mut self) -> Result<()> {
         self.engine.check()?;
         self.guests.iter_mut().try_for_each(Running::check)
+    }
+
+    fn processes(&self) -> Option<Processes> {
+        Some(Processes { engine: self.engine.id(), guests: self.guests.iter().map(Running::id).collect() })
+    }
+
+    fn mode(&self) -> Option<String> {
+        let Ok(Reply::Ports(ports)) = ask(&self.control, Request::Show(Topic::Ports)) else { return None };
+        ports.into_iter().find(|port| port.kind == "netdev").map(|port| port.mode)
     }
 }
 

@@ -1,10 +1,19 @@
-//! What a run says: a table on the terminal, JSON for programs, SVG for pages.
+//! What a run says: a table on the terminal, JSON and CSV for programs, pictures, and the page that has all of it.
 
+pub(crate) mod charts;
+mod figure;
+mod grid;
 mod json;
-mod plot;
-mod terminal;
+mod page;
+mod picture;
+mod tables;
 
+pub use figure::Figure;
+#[cfg(test)]
+pub(crate) use figure::sample;
+pub(crate) use figure::{contender, csv};
 pub(crate) use json::write;
 pub use json::{PeerRow, Row};
-pub(crate) use plot::plot_table1;
-pub(crate) use terminal::{peers, table1, xen};
+pub(crate) use page::{Section, page};
+pub(crate) use picture::svg;
+pub(crate) use tables::{cpushare, fig5, peers, table1, table2, xen};

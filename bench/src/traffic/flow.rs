@@ -11,7 +11,7 @@ pub const MAX_FLOWS: usize = 64;
 const HEADERS: usize = 42;
 
 /// Flow `i` goes to this UDP port plus `i`; as in `traffic.bpf.c`. (The program writes the source port.)
-const PORT_FLOW_0: u16 = 9000;
+pub(super) const PORT_FLOW_0: u16 = 9000;
 
 /// From whom to whom.
 #[derive(Clone, Copy, Debug)]

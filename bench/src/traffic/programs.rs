@@ -12,6 +12,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use pointsman_bpf::traffic::TrafficSkelBuilder;
 
 use super::flow::{Flow, MAX_FLOWS};
+use super::latency::{self, Latency};
 use crate::testbed::Namespace;
 
 /// Frames that the kernel takes from its pool in one go; the generator's jitter is the time they take.
@@ -26,6 +27,7 @@ pub struct Programs {
     pace: MapHandle,
     flows: MapHandle,
     arrived: MapHandle,
+    latency: MapHandle,
     output: MapHandle,
 }
 
@@ -60,6 +62,7 @@ impl Programs {
             pace: MapHandle::try_from(&skeleton.maps.pace)?,
             flows: MapHandle::try_from(&skeleton.maps.flows)?,
             arrived: MapHandle::try_from(&skeleton.maps.arrived)?,
+            latency: MapHandle::try_from(&skeleton.maps.latency)?,
             output: MapHandle::try_from(&skeleton.maps.output)?,
         })
     }
@@ -138,6 +141,19 @@ impl Programs {
     /// Frames of each flow that reached the sink and do not count.
     pub fn arrived_uncounted(&self, flows: usize) -> Result<Vec<u64>> {
         (0..flows as u32).map(|i| Ok(self.tally(2 * i)?.0)).collect()
+    }
+
+    /// Forgets what stamped frames took so far.
+    pub fn forget_latency(&self) -> Result<()> {
+        let nothing = vec![0; size_of::<pointsman_bpf::traffic::types::latency>()];
+        Ok(self.latency.update(&0_u32.to_ne_bytes(), &nothing, MapFlags::ANY)?)
+    }
+
+    /// What stamped frames took, since it was forgotten.
+    pub fn latency(&self) -> Result<Latency> {
+        let value = self.latency.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY)?.context("the histogram")?;
+        let words: Vec<u64> = (0..value.len() / 8).filter_map(|i| word(&value, i)).collect();
+        latency::read(&words).context("the histogram")
     }
 
     fn tally(&self, index: u32) -> Result<(u64, u64)> {
