@@ -12,7 +12,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use limit::{Counts, Gate, Limit};
@@ -44,6 +44,8 @@ struct Holder {
 #[derive(Debug)]
 pub struct Shares {
     table: Box<[Share]>,
+    /// Some guest has another weight than 1.
+    weighted: AtomicBool,
     /// The control side's: whoever changes something has it.
     holders: Mutex<Vec<Holder>>,
 }
@@ -65,7 +67,9 @@ impl Shares {
         for (share, holder) in table.iter().zip(&holders) {
             share.publish(&holder.terms);
         }
-        Self { table, holders: Mutex::new(holders) }
+        let shares = Self { table, weighted: AtomicBool::new(false), holders: Mutex::new(holders) };
+        shares.note_weights(&shares.holders());
+        shares
     }
 
     /// Places in the table.
@@ -76,6 +80,16 @@ impl Shares {
     /// Never: the uplinks are always there.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// Whether any guest has another weight than 1.
+    #[inline]
+    pub fn is_weighted(&self) -> bool {
+        self.weighted.load(Relaxed)
+    }
+
+    fn note_weights(&self, holders: &[Holder]) {
+        self.weighted.store(holders.iter().any(|holder| holder.terms.weight != Weight::ONE), Relaxed);
     }
 
     /// The guest's weight now.
@@ -115,6 +129,7 @@ impl Shares {
             holder.terms.change(key, value)?;
             share.publish(&holder.terms);
         }
+        self.note_weights(&holders);
         Ok(())
     }
 
@@ -142,6 +157,7 @@ impl Shares {
                 share.publish(&GuestTerms::default());
             }
         }
+        self.note_weights(&holders);
     }
 
     fn holders(&self) -> MutexGuard<'_, Vec<Holder>> {
