@@ -3,7 +3,7 @@
 //! **GRC** (Gong, Wen, Zhu, Lee: *Toward profit-seeking virtual network embedding*, INFOCOM 2014): a host's global
 //! resource capacity is r = (1 − d) c + d M r, with c the share of CPU and M the share of a neighbour's bandwidth.
 //! **NRM**: CPU × bandwidth around the node. Both put the best-ranked virtual node on the best-ranked host that has the
-//! CPU and is not used yet, and then each virtual link on the first of the [`PATHS`] shortest paths of the topology that
+//! CPU and is not used yet, and then each virtual link on the first of the `PATHS` shortest paths of the topology that
 //! has the bandwidth: a setting of the benchmark that decides its figures, as a search in what is free accepts more and
 //! spends more.
 

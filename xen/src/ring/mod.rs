@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `version` | 1 |
 //! | `directory` | grants of the pages that list the grants of all others, 1024 in each, separated by blanks |
-//! | `pages` | how many those are: the [control page](page), then memif's region |
+//! | `pages` | how many those are: the control page (`page.rs`), then memif's region |
 //! | `log2-ring-size`, `buffer-size` | the region's [`Geometry`](pointsman_dataplane::memif::foreign::Geometry) |
 //! | `event-channel` | unbound, for the backend |
 //! | `session` | a number that was not used before; written with the others or last |
