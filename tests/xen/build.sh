@@ -193,7 +193,7 @@ libraries "$host"
 kernel_modules "$host" xen-gntdev xen-gntalloc xen-evtchn xen-privcmd xenfs xen-netback bridge tun virtio_net virtio_pci
 install -m 755 "$stage/tools"/* "$host/usr/bin/"
 install -m 755 "$here/dom0/init" "$host/init"
-install -m 755 "$here/dom0/receive-here" "$host/root/"
+install -m 755 "$here/dom0/receive-here" "$host/usr/bin/"
 echo "root:x:0:0:root:/root:/bin/sh" >"$host/etc/passwd"
 echo "root:x:0:" >"$host/etc/group"
 pack "$guest" | gzip -1 >"$host/boot/domu.cpio.gz"

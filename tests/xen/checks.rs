@@ -304,7 +304,7 @@ fn migrate_once(lab: &Lab) -> Result<Duration> {
     let held = lab.hold(&lab.p1)?;
     let number = lab.number("p1")?;
     let start = Instant::now();
-    lab.xl("migrate -s /root/receive-here p1 localhost")?;
+    lab.xl("migrate -s /usr/bin/receive-here p1 localhost")?;
     let took = start.elapsed();
     lab.p1.await_shell()?;
     lab.released(&lab.p1, held)?;

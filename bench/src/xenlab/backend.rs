@@ -76,7 +76,7 @@ impl Backend {
                 }
             }
             Self::Pointsman(_) => {
-                machine.dom0().put("/root/pointsman.toml", CONFIGURATION.as_bytes(), Duration::from_secs(30))?;
+                machine.dom0().put("/etc/pointsman.toml", CONFIGURATION.as_bytes(), Duration::from_secs(30))?;
                 for network in Network::BOTH {
                     // As docs/configuration.md says of devices; XDP in a kernel before 6.6 wants frames in one buffer.
                     let device = network.device();
@@ -168,6 +168,6 @@ domain = "out"
 "#;
 
 /// Starts the engine in dom0, and waits until it answers.
-const START: &str = "pointsman run --xen --config /root/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
+const START: &str = "pointsman run --xen --config /etc/pointsman.toml >> /tmp/pointsman.log 2>&1 &\necho $! > /run/pointsman.pid\n\
     for i in $(seq 300); do pointsman show ports > /dev/null 2>&1 && exit 0\n\
     [ -e /proc/$(cat /run/pointsman.pid) ] || break; usleep 100000; done; tail -n 20 /tmp/pointsman.log; exit 1\n";

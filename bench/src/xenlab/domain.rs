@@ -152,7 +152,7 @@ impl Domain {
     /// `xl create` fails.
     pub fn create_only(&self, machine: &Machine, backend: &Backend) -> Result<()> {
         let name = &self.name;
-        let file = format!("/root/{name}.cfg");
+        let file = format!("/etc/xen/{name}.cfg");
         machine.dom0().put(&file, self.configuration(backend).as_bytes(), Duration::from_secs(30))?;
         machine.run(&format!(
             "xl create {file} > /tmp/{name}.create.log 2>&1 || {{ cat /tmp/{name}.create.log; false; }}"

@@ -20,6 +20,14 @@ use crate::{Access, DomId, GrantRef, Grants, Hypervisor, XenError};
 /// The least from one mapping to the next: a mapping takes the time of as many hypercalls as it has pages.
 const CALM: Duration = Duration::from_millis(200);
 
+/// What a ring needs of the control thread, and where its vif is.
+pub(crate) struct Host<'a> {
+    pub(crate) store: &'a mut Xenstore,
+    pub(crate) hypervisor: &'a dyn Hypervisor,
+    pub(crate) grants: &'a dyn Grants,
+    pub(crate) paths: &'a Paths,
+}
+
 #[derive(Debug)]
 pub(crate) struct Channel {
     domain: DomId,
@@ -57,18 +65,12 @@ impl Channel {
     }
 
     /// Looks what the agent announces and whether it lives, and does what follows. When to look again, at the latest.
-    pub(crate) fn look(
-        &mut self,
-        store: &mut Xenstore,
-        hypervisor: &dyn Hypervisor,
-        grants: &dyn Grants,
-        paths: &Paths,
-    ) -> Result<Option<Instant>, XenError> {
-        let announced = keys::session(store, &paths.front)?;
+    pub(crate) fn look(&mut self, host: &mut Host<'_>) -> Result<Option<Instant>, XenError> {
+        let announced = keys::session(host.store, &host.paths.front)?;
         if let Some(why) = self.ended(announced) {
             tracing::info!("domain {} vif {} ring: {why}", self.domain, self.handle);
             self.let_go(&why);
-            keys::answer(store, paths, 0, None)?;
+            keys::answer(host.store, host.paths, 0, None)?;
         }
         if let Some(session) = announced
             && self.attached.is_none()
@@ -77,7 +79,7 @@ impl Channel {
             if let Some(until) = self.last_attach.map(|last| last + CALM).filter(|until| *until > Instant::now()) {
                 return Ok(Some(until));
             }
-            self.attach(store, hypervisor, grants, paths, session)?;
+            self.attach(host, session)?;
         }
         Ok(self.attached.is_some().then(|| Instant::now() + HEARTBEAT))
     }
@@ -110,20 +112,13 @@ impl Channel {
         }
     }
 
-    fn attach(
-        &mut self,
-        store: &mut Xenstore,
-        hypervisor: &dyn Hypervisor,
-        grants: &dyn Grants,
-        paths: &Paths,
-        session: u32,
-    ) -> Result<(), XenError> {
+    fn attach(&mut self, host: &mut Host<'_>, session: u32) -> Result<(), XenError> {
         self.last_attach = Some(Instant::now());
-        match self.try_attach(store, hypervisor, grants, paths, session) {
+        match self.try_attach(host, session) {
             Ok(()) => {
                 let rings = self.describe().unwrap_or_default();
                 tracing::info!("domain {} vif {} ring: connected, {rings}", self.domain, self.handle);
-                keys::answer(store, paths, session, None)
+                keys::answer(host.store, host.paths, session, None)
             }
             // Only a store that is gone is our trouble; everything else is the guest's.
             Err(Refusal::Keys(KeyError::Xen(e @ (XenError::StoreProtocol(_) | XenError::Store { .. })))) => Err(e),
@@ -132,29 +127,22 @@ impl Channel {
                     tracing::warn!("domain {} vif {} ring is refused: {e}", self.domain, self.handle);
                 }
                 self.done_with = Some(session);
-                keys::answer(store, paths, session, Some(&e.to_string()))
+                keys::answer(host.store, host.paths, session, Some(&e.to_string()))
             }
         }
     }
 
-    fn try_attach(
-        &mut self,
-        store: &mut Xenstore,
-        hypervisor: &dyn Hypervisor,
-        grants: &dyn Grants,
-        paths: &Paths,
-        session: u32,
-    ) -> Result<(), Refusal> {
-        let said = Announcement::read(store, &paths.front, session)?;
-        let listed = self.listed(grants, &said)?;
-        let mut shared = grants.map(self.domain, &listed, Access::Write).map_err(KeyError::from)?;
+    fn try_attach(&mut self, host: &mut Host<'_>, session: u32) -> Result<(), Refusal> {
+        let said = Announcement::read(host.store, &host.paths.front, session)?;
+        let listed = self.listed(host.grants, &said)?;
+        let mut shared = host.grants.map(self.domain, &listed, Access::Write).map_err(KeyError::from)?;
         ControlPage::when_gone(&mut shared, Side::Engine).map_err(XenError::io("leaving a mark for when we die"))?;
         let shared = Arc::new(shared);
         let page = ControlPage::new(&shared);
         if page.served() == session {
             return Err(Refusal::Served);
         }
-        let mut events = hypervisor.events()?;
+        let mut events = host.hypervisor.events()?;
         let port = events.bind(self.domain, said.event)?;
         let bell = ChannelBell::new(events, port).map_err(XenError::io("watching an event channel"))?;
         let bell: Arc<dyn Bell> = Arc::new(bell);

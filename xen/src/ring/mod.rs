@@ -42,7 +42,7 @@ use pointsman_dataplane::memif::region::Mapping;
 use crate::{PAGE, Shared};
 
 pub use agent::{RingAgent, RingOptions, vif_mac};
-pub(crate) use channel::Channel;
+pub(crate) use channel::{Channel, Host};
 pub(crate) use keys::{FEATURE, RING};
 
 /// How often a side looks whether the other lives.

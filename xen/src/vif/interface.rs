@@ -16,7 +16,7 @@ use super::{Guests, VifOptions};
 use crate::netif::keys::{self, Abilities, KeyError, Offer, Paths, QueueKeys};
 use crate::netif::ring::{BackRing, Page};
 use crate::netif::state::{Action, Situation, State, decide};
-use crate::ring::{self, Channel};
+use crate::ring::{self, Channel, Host};
 use crate::xenstore::Xenstore;
 use crate::{Access, DomId, GrantRef, Grants, Hypervisor, Shared, XenError};
 
@@ -155,7 +155,9 @@ impl Interface {
             return Ok(None);
         }
         let Some(ring) = &mut self.ring else { return Ok(None) };
-        let due = ring.look(tools.store, tools.hypervisor, tools.grants, &self.paths)?;
+        let paths = &self.paths;
+        let mut host = Host { store: tools.store, hypervisor: tools.hypervisor, grants: tools.grants, paths };
+        let due = ring.look(&mut host)?;
         self.state.set_ring(ring.describe());
         Ok(due)
     }
