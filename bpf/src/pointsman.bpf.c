@@ -5,8 +5,9 @@
 // Frames for guests and the group frames of their bridge domains go to the engine; everything else passes to the kernel
 // untouched, so that the host's own connections over the same NIC do not notice the engine: its unicast, the VLANs that
 // no bridge domain of this device carries, and the link's own protocols (01:80:c2:00:00:0x: LLDP, LACP, spanning tree). A
-// guest that is known to be full has its unicast frames dropped here, before anything is copied. When the engine dies
-// its link goes with it and all frames pass.
+// guest that is known to be full has its unicast frames dropped here, before anything is copied, and so are a guest's that
+// has more than its part of a queue's ring while the ring does not empty. When the engine dies its link goes with it and
+// all frames pass.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -15,6 +16,8 @@
 
 #define MAX_STATIONS 4096
 #define MAX_QUEUES 256
+/* Queues whose rings are shared out; in the rings of further ones guests find room as they come. */
+#define SHARED_QUEUES 16
 
 struct station {
 	__u8 mac[ETH_ALEN];
@@ -37,16 +40,46 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-// Written by the engine through a memory mapping: nonzero while the guest has no room.
+// Written by the engine through a memory mapping.
+struct mark {
+	__u32 full;	// nonzero while the guest has no room
+	__u32 weight;	// of its part of a ring; 0 is 1
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, MAX_STATIONS);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct mark);
 } full SEC(".maps");
 
-// Frames dropped because their guest was full.
+// A guest's frames in a queue's ring are those that came less those that the worker has taken out. Also mapped.
+struct waiting {
+	__u64 came;
+	__u64 taken;
+};
+
+// Index: queue * MAX_STATIONS + guest.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SHARED_QUEUES * MAX_STATIONS);
+	__type(key, __u32);
+	__type(value, struct waiting);
+} waiting SEC(".maps");
+
+// Receive queue -> how many frames of a guest of weight 1 may wait in its ring; 0: as many as there is room for. Also
+// mapped.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SHARED_QUEUES);
+	__type(key, __u32);
+	__type(value, __u64);
+} parts SEC(".maps");
+
+// Frames dropped because their guest was full, or had its part of the ring.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_STATIONS);
@@ -93,6 +126,29 @@ static __always_inline int is_carried(const __u8 *data, const __u8 *end)
 	return vlans[vlan / 64] >> (vlan % 64) & 1;
 }
 
+// Whether the guest has its part of the queue's ring already. Else one more of its frames is in there.
+static __always_inline int has_its_part(__u32 queue, __u32 guest, __u64 weight)
+{
+	const volatile __u64 *part = bpf_map_lookup_elem(&parts, &queue);
+	__u32 index = queue * MAX_STATIONS + guest;
+	struct waiting *frames;
+
+	if (!part)
+		return 0;
+	frames = bpf_map_lookup_elem(&waiting, &index);
+	if (!frames)
+		return 0;
+	if (*part) {
+		__u64 there = frames->came - *(volatile __u64 *)&frames->taken;
+
+		if (there >= *part * (weight ? weight : 1))
+			return 1;
+	}
+	// Nobody else receives on this queue but in generic mode, where a frame may then go uncounted.
+	*(volatile __u64 *)&frames->came += 1;
+	return 0;
+}
+
 SEC("xdp.frags")
 int uplink(struct xdp_md *ctx)
 {
@@ -112,9 +168,9 @@ int uplink(struct xdp_md *ctx)
 
 		if (guest) {
 			__u32 index = *guest;
-			const volatile __u64 *no_room = bpf_map_lookup_elem(&full, &index);
+			const volatile struct mark *mark = bpf_map_lookup_elem(&full, &index);
 
-			if (no_room && *no_room) {
+			if (mark && (mark->full || has_its_part(ctx->rx_queue_index, index, mark->weight))) {
 				__u64 *drops = bpf_map_lookup_elem(&full_drops, &index);
 
 				if (drops)

@@ -12,7 +12,7 @@ use crate::drops::{DropCounters, DropReason};
 use crate::frame::Burst;
 use crate::offload::Offloads;
 use crate::pool::Pool;
-use crate::units::{GuestId, Nanos};
+use crate::units::{GuestId, Nanos, PortId};
 
 /// One queue of a port, as its worker sees it.
 pub trait Port: Send {
@@ -67,10 +67,8 @@ pub trait Port: Send {
         false
     }
 
-    /// Whether more than half of what can wait for being pulled was waiting when it was last pulled.
-    fn is_behind(&self) -> bool {
-        false
-    }
+    /// So many of the frames that were pulled last leave by `output`. For ports that hold frames of many guests in one row.
+    fn sorted(&mut self, _output: PortId, _frames: usize) {}
 
     /// How many chunks of frames can be pushed now and will not be dropped for want of room. A port that cannot tell has
     /// always room.

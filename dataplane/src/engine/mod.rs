@@ -74,13 +74,13 @@ pub enum EngineError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// More guest ports than the XDP program has marks for.
+    /// More ports than the XDP program has marks for.
     #[error(
-        "{guests} ports of guests and {seats} seats are configured, {MAX_STATIONS} is the most that an XDP program can tell apart"
+        "{ports} ports and {seats} seats are configured, {MAX_STATIONS} is the most that an XDP program can tell apart"
     )]
-    Guests {
+    Ports {
         /// How many ports.
-        guests: usize,
+        ports: usize,
         /// How many seats.
         seats: usize,
     },
@@ -133,10 +133,9 @@ impl Engine {
     /// See [`EngineError`]; nothing stays attached or running.
     pub fn start(config: &Config) -> Result<Self, EngineError> {
         check_cores(config)?;
-        let guest_ports = config.ports.iter().filter(|p| p.guest.is_some()).count();
-        let seats = config.seats;
-        if guest_ports > MAX_STATIONS || seats > Seats::most(guest_ports) {
-            return Err(EngineError::Guests { guests: guest_ports, seats });
+        let (ports, seats) = (config.ports.len(), config.seats);
+        if ports + seats > MAX_STATIONS {
+            return Err(EngineError::Ports { ports, seats });
         }
         let mut pools = Vec::new();
         for (worker, spec) in config.workers.iter().enumerate() {
@@ -174,7 +173,6 @@ impl Engine {
             workers: workers.iter().map(Worker::doorbell).collect(),
             members,
             seats,
-            stations: guest_ports,
             domains,
             uplinks: uplinks(config, &opened.ports),
             table: Arc::clone(&table),
@@ -287,7 +285,7 @@ fn full_watches(config: &Config, opened: &[ports::OpenPort]) -> Vec<Vec<FullWatc
         let devices = config.ports.iter().zip(opened).filter(|(other, _)| share_a_domain(spec, other));
         let marks: Vec<_> = devices.filter_map(|(_, p)| p.device.as_ref()).map(|d| (d.full_marks(), station)).collect();
         if let (Some(&worker), false) = (port.workers.first(), marks.is_empty()) {
-            watches[worker].push(FullWatch { port: PortId(index as u16), marks, marked: false });
+            watches[worker].push(FullWatch::new(PortId(index as u16), marks));
         }
     }
     watches

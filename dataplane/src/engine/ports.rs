@@ -52,6 +52,11 @@ pub fn guest_of(spec: &PortSpec) -> GuestId {
     spec.guest.map_or(GuestId::UPLINKS, |guest| GuestId(guest as u16 + 1))
 }
 
+/// The number by which the XDP programs know a port, if it is a guest's.
+pub const fn station(port: PortId) -> u32 {
+    port.0 as u32
+}
+
 /// Everything open.
 pub struct Opened {
     /// In the order of the configuration.
@@ -90,7 +95,6 @@ impl Opened {
             queues: config.workers.iter().map(|_| Vec::new()).collect(),
         };
         let mut ports = Vec::new();
-        let mut stations = 0;
         for (index, spec) in config.ports.iter().enumerate() {
             let id = PortId(index as u16);
             let mut port = match &spec.kind {
@@ -100,8 +104,7 @@ impl Opened {
                 PortKind::Pcap(pcap) => opening.pcap(id, spec, pcap),
             }?;
             if spec.guest.is_some() {
-                port.station = Some(stations);
-                stations += 1;
+                port.station = Some(station(id));
             }
             ports.push(port);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-use super::ports::OpenPort;
+use super::ports::{OpenPort, station};
 use super::seats::{Seats, Sitter};
 use super::share_a_domain;
 use crate::bridge::{self, Fdb, Table};
@@ -259,7 +259,7 @@ impl Report {
 
 /// A port in a seat.
 fn sitting(sitter: &Sitter) -> PortReport {
-    let in_xdp = sitter.devices.iter().map(|device| device.full_drops(sitter.station)).sum();
+    let in_xdp = sitter.devices.iter().map(|device| device.full_drops(station(sitter.id))).sum();
     PortReport {
         name: sitter.name.clone(),
         kind: sitter.kind.into(),

@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::ports::station;
 use crate::bridge::{Domain, DomainId, Member, Table, TableError};
-use crate::netdev::{Device, MAX_STATIONS, NetdevError};
+use crate::netdev::{Device, NetdevError};
 use crate::port::{Counters, Port};
-use crate::shares::{PortLimits, Shaped, Shares};
+use crate::shares::{PortLimits, Shaped, Shares, Weight};
 use crate::units::{GuestId, Mac, PortId};
 use crate::worker::{Arrival, Done, Doorbell, Errand, FullWatch};
 
@@ -125,8 +126,6 @@ pub(super) struct Sitter {
     pub(super) workers: Vec<usize>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) mode: Box<dyn Fn() -> String + Send + Sync>,
-    /// Its mark in the XDP programs, and the devices that receive for it.
-    pub(super) station: u32,
     pub(super) devices: Vec<Arc<Device>>,
 }
 
@@ -156,8 +155,6 @@ struct Shared {
     shares: Arc<Shares>,
     /// Port number of the first seat, which is how many ports are configured.
     first: usize,
-    /// Mark of the first seat.
-    first_station: u32,
     plan: Mutex<Plan>,
 }
 
@@ -177,7 +174,6 @@ pub(super) struct House {
     /// Every configured port, then the seats, as members of no domain.
     pub(super) members: Vec<Member>,
     pub(super) seats: usize,
-    pub(super) stations: usize,
     pub(super) domains: Vec<Domain>,
     pub(super) uplinks: Vec<Uplink>,
     pub(super) table: Arc<ArcSwap<Table>>,
@@ -186,19 +182,13 @@ pub(super) struct House {
 
 impl Seats {
     pub(super) fn new(house: House) -> Self {
-        let House { workers, members, seats, stations, domains, uplinks, table, shares } = house;
+        let House { workers, members, seats, domains, uplinks, table, shares } = house;
         let first = members.len() - seats;
         // A seat that nobody had needs no rest.
         let long_ago = Instant::now().checked_sub(REST).unwrap_or_else(Instant::now);
         let plan = Plan { members, empty: vec![Some(long_ago); seats], sitters: Vec::new(), next_worker: 0 };
-        let first_station = stations as u32;
         let plan = Mutex::new(plan);
-        Self(Arc::new(Shared { workers, domains, uplinks, table, shares, first, first_station, plan }))
-    }
-
-    /// How many seats are configured at most: each may be a station of the XDP programs.
-    pub(super) const fn most(stations: usize) -> usize {
-        MAX_STATIONS.saturating_sub(stations)
+        Self(Arc::new(Shared { workers, domains, uplinks, table, shares, first, plan }))
     }
 
     /// Seats a guest's port: from now on it gets its frames. Returns when every worker knows it.
@@ -251,7 +241,6 @@ impl Seats {
             plan.members[index] = Member::default();
             return Err(SeatError::Taken { port, seats: plan.empty.len() });
         };
-        let station = shared.first_station + seat as u32;
         let uplinks = shared.uplinks.iter().filter(|uplink| uplink.domains.contains(&domain));
         let devices: Vec<Arc<Device>> = uplinks.map(|uplink| Arc::clone(&uplink.device)).collect();
         let workers = plan.deal(newcomer.queues.len(), shared.workers.len());
@@ -269,7 +258,6 @@ impl Seats {
             workers,
             counters,
             mode: newcomer.mode,
-            station,
             devices,
         };
         // First the table: a guest that has something to say already must find itself in it.
@@ -381,15 +369,15 @@ impl Shared {
 
 impl Sitter {
     fn watch(&self) -> Option<FullWatch> {
-        let marks: Vec<_> = self.devices.iter().map(|device| (device.full_marks(), self.station)).collect();
-        (!marks.is_empty()).then_some(FullWatch { port: self.id, marks, marked: false })
+        let marks: Vec<_> = self.devices.iter().map(|device| (device.full_marks(), station(self.id))).collect();
+        (!marks.is_empty()).then_some(FullWatch::new(self.id, marks))
     }
 
     fn tell_devices(&self) -> Result<(), NetdevError> {
         for device in &self.devices {
-            device.full_marks().set(self.station, false);
+            device.full_marks().set(station(self.id), false, Weight::ONE);
             for &mac in &self.macs {
-                device.add_station(mac, self.station)?;
+                device.add_station(mac, station(self.id))?;
             }
         }
         Ok(())

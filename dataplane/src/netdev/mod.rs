@@ -9,6 +9,8 @@ mod port;
 mod program;
 mod ring;
 mod socket;
+mod standing;
+mod words;
 
 use std::ffi::CString;
 use std::fs;
@@ -19,10 +21,11 @@ use std::sync::Arc;
 use pieces::Pieces;
 pub use port::NetdevPort;
 use port::Parts;
-pub use program::{Attachment, Carries, FullMarks, MAX_STATIONS, Others};
+pub use program::{Attachment, Carries, MAX_STATIONS, Others};
 use program::{Program, queues};
 pub use socket::{Registrations, RingSizes};
 use socket::{Socket, SocketMode};
+pub use words::FullMarks;
 
 use crate::pool::Pool;
 use crate::units::Mac;
@@ -214,7 +217,7 @@ impl Device {
         Arc::clone(&self.program.full)
     }
 
-    /// Frames that the program dropped because the station was marked full.
+    /// Frames that the program dropped because the station was marked full, or had its part of a ring.
     pub fn full_drops(&self, station: u32) -> u64 {
         self.program.full_drops(station)
     }
@@ -286,7 +289,7 @@ impl Device {
                 true => Some(Pieces::open(self.ifindex).map_err(system("opening the way for pieces of TCP"))?),
                 false => None,
             };
-            let parts = Parts { socket, host, program: Arc::clone(&self.program), pieces };
+            let parts = Parts { queue, socket, host, program: Arc::clone(&self.program), pieces };
             return Ok(NetdevPort::new(parts, pool, how, self.mtu as usize + 18, self.options.busy_poll));
         }
         Err(NetdevError::NoSocket { device: self.name.clone(), queue, reason: refused.join("; ") })

@@ -10,13 +10,14 @@ use super::pieces::Pieces;
 use super::program::{HostStack, Program};
 use super::ring::Descriptor;
 use super::socket::Socket;
+use super::standing::Standing;
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::offload::{self, Offload, Offloads};
 use crate::pool::{CHUNK, Pool};
 use crate::port::{Counters, Port, Sleep};
 use crate::prefetch;
-use crate::units::Nanos;
+use crate::units::{Nanos, PortId};
 
 /// Longest chain of chunks that the kernel takes for one frame (`MAX_SKB_FRAGS` and the head).
 const MAX_CHUNKS: usize = 18;
@@ -30,6 +31,7 @@ const KICKS: usize = 64;
 /// What a queue of a device is made of.
 #[derive(Debug)]
 pub(super) struct Parts {
+    pub(super) queue: u32,
     pub(super) socket: Socket,
     pub(super) host: HostStack,
     pub(super) program: Arc<Program>,
@@ -43,8 +45,9 @@ pub struct NetdevPort {
     socket: Socket,
     pieces: Option<Pieces>,
     host: HostStack,
-    /// Keeps the program attached for as long as a worker reads its frames.
-    _program: Arc<Program>,
+    /// Stays attached for as long as a worker reads its frames.
+    program: Arc<Program>,
+    queue: u32,
     counters: Arc<Counters>,
     how: String,
     max_frame: usize,
@@ -54,8 +57,7 @@ pub struct NetdevPort {
     /// Chunks that lie in the fill or the receive ring. Never more than the receive ring takes: the kernel then runs out
     /// of chunks before it runs out of ring, and drops what is too much before it has copied it.
     lent: u32,
-    /// More than half of the receive ring was full when it was last looked at.
-    behind: bool,
+    standing: Standing,
     /// Put since the last kick.
     unkicked: bool,
     watched: bool,
@@ -66,19 +68,20 @@ pub struct NetdevPort {
 
 impl NetdevPort {
     pub(super) fn new(parts: Parts, pool: &mut Pool, how: String, max_frame: usize, busy_poll: bool) -> Self {
-        let Parts { socket, host, program, pieces } = parts;
+        let Parts { queue, socket, host, program, pieces } = parts;
         let mut port = Self {
             socket,
             pieces,
             host,
-            _program: program,
+            program,
+            queue,
             counters: Arc::default(),
             how,
             max_frame,
             busy_poll,
             partial: None,
             lent: 0,
-            behind: false,
+            standing: Standing::default(),
             unkicked: false,
             watched: false,
             host_copies: HOST_COPIES_PER_SECOND / 100,
@@ -206,10 +209,13 @@ impl Port for NetdevPort {
                 ready = self.socket.rx.ready();
             }
             if ready == 0 {
+                if self.standing.note_empty() {
+                    self.program.waiting.settle(self.queue);
+                    self.program.waiting.set_part(self.queue, self.standing.part(0));
+                }
                 return;
             }
         }
-        self.behind = ready > self.socket.rx.size() / 2;
         let take = ready.min(burst.remaining_capacity() as u32);
         let mut bytes = 0;
         let first = burst.len();
@@ -231,6 +237,10 @@ impl Port for NetdevPort {
         }
         self.socket.rx.release(take);
         self.lent = self.lent.saturating_sub(take);
+        self.standing.note(take, ready < BURST as u32);
+        if self.standing.is_bound() {
+            self.program.waiting.set_part(self.queue, self.standing.part(self.socket.rx.ready()));
+        }
         self.refill(pool);
         self.counters.received((burst.len() - first) as u64, bytes);
         for frame in &burst[first..] {
@@ -315,6 +325,14 @@ impl Port for NetdevPort {
 
     fn tick(&mut self, pool: &mut Pool, now: Nanos) {
         let passed = now.since(self.last_tick).0.min(1_000_000_000);
+        let began = !self.standing.is_bound();
+        if self.standing.tick(Nanos(passed), self.socket.rx.size()) {
+            if began {
+                // Until now, frames that found no room were counted as if they had.
+                self.program.waiting.settle(self.queue);
+            }
+            self.program.waiting.set_part(self.queue, self.standing.part(self.socket.rx.ready()));
+        }
         let copies = u64::from(HOST_COPIES_PER_SECOND) * passed / 1_000_000_000;
         self.host_copies = (self.host_copies + copies as u32).min(HOST_COPIES_PER_SECOND / 10);
         self.last_tick = now;
@@ -334,8 +352,9 @@ impl Port for NetdevPort {
         if self.pieces.is_some() { Offloads::ALL_BUT_UDP } else { Offloads::NONE }
     }
 
-    fn is_behind(&self) -> bool {
-        self.behind
+    #[inline]
+    fn sorted(&mut self, output: PortId, frames: usize) {
+        self.program.waiting.take(self.queue, u32::from(output.0), frames as u64);
     }
 
     #[inline]

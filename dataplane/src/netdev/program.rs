@@ -7,9 +7,7 @@ use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -17,6 +15,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use pointsman_bpf::pointsman::PointsmanSkelBuilder;
 
 use super::NetdevError;
+use super::words::{FullMarks, Waiting};
 use crate::units::Mac;
 
 /// How many guests' stations a device tells apart; as `MAX_STATIONS` in the program.
@@ -77,8 +76,10 @@ pub struct Program {
     stations: MapHandle,
     sockets: MapHandle,
     full_drops: MapHandle,
-    /// Marks of full guests, shared with the workers.
+    /// Marks of guests, shared with the workers.
     pub full: Arc<FullMarks>,
+    /// Frames of guests that wait in the rings.
+    pub waiting: Waiting,
     /// Native or generic.
     pub attachment: Attachment,
     /// Why it is not native, when it is not.
@@ -112,11 +113,14 @@ impl Program {
         }
         let skeleton = open.load().map_err(|e| bpf("load", e))?;
         let handle = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(|e| bpf("keep a map", e));
-        let full = FullMarks::map(&handle(&skeleton.maps.full)?).map_err(|source| NetdevError::System {
+        let mapping = |source| NetdevError::System {
             device: device.into(),
-            doing: "mapping the marks of full guests",
+            doing: "mapping what it shares with workers",
             source,
-        })?;
+        };
+        let full = FullMarks::map(&handle(&skeleton.maps.full)?).map_err(mapping)?;
+        let waiting =
+            Waiting::map(&handle(&skeleton.maps.waiting)?, &handle(&skeleton.maps.parts)?).map_err(mapping)?;
         let clone = |fd: std::os::fd::BorrowedFd<'_>| {
             fd.try_clone_to_owned().map_err(|source| NetdevError::System {
                 device: device.into(),
@@ -137,6 +141,7 @@ impl Program {
                         sockets: handle(&skeleton.maps.sockets)?,
                         full_drops: handle(&skeleton.maps.full_drops)?,
                         full: Arc::new(full),
+                        waiting,
                         attachment,
                         why,
                         ifindex,
@@ -156,6 +161,7 @@ impl Program {
     /// # Errors
     /// The map is full.
     pub fn add_station(&self, mac: Mac, index: u32) -> Result<(), libbpf_rs::Error> {
+        self.waiting.note_station(index);
         self.stations.update(&station(mac), &index.to_ne_bytes(), MapFlags::ANY)
     }
 
@@ -172,7 +178,7 @@ impl Program {
         self.sockets.update(&queue.to_ne_bytes(), &(socket.as_raw_fd() as u32).to_ne_bytes(), MapFlags::ANY)
     }
 
-    /// Frames dropped so far because the station was marked full.
+    /// Frames dropped so far because the station was marked full, or had its part of a ring.
     pub fn full_drops(&self, index: u32) -> u64 {
         let counts = self.full_drops.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY);
         let per_cpu = counts.ok().flatten().unwrap_or_default();
@@ -245,54 +251,6 @@ impl HostStack {
         options.flags = libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES;
         // SAFETY: an open program; the options point to memory that outlives the call.
         unsafe { libbpf_sys::bpf_prog_test_run_opts(self.program.as_raw_fd(), &raw mut options) == 0 }
-    }
-}
-
-/// The memory-mapped marks of full guests: one word a station, read by the XDP program.
-#[derive(Debug)]
-pub struct FullMarks {
-    base: NonNull<AtomicU64>,
-}
-
-// SAFETY: the mapping stays where it is until drop and is accessed only atomically.
-unsafe impl Send for FullMarks {}
-// SAFETY: as above.
-unsafe impl Sync for FullMarks {}
-
-impl FullMarks {
-    fn map(map: &MapHandle) -> io::Result<Self> {
-        // SAFETY: a fresh shared mapping of an array map made with BPF_F_MMAPABLE, of the size of its elements.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                MAX_STATIONS * 8,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
-        Ok(Self { base })
-    }
-
-    /// Marks the station full or not.
-    #[inline]
-    pub fn set(&self, index: u32, full: bool) {
-        if (index as usize) < MAX_STATIONS {
-            // SAFETY: the index lies within the mapping, which lives as long as `self`.
-            unsafe { self.base.add(index as usize).as_ref() }.store(u64::from(full), Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for FullMarks {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, unmapped only here.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), MAX_STATIONS * 8) };
     }
 }
 

@@ -12,7 +12,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use limit::{Counts, Gate, Limit};
@@ -44,8 +44,6 @@ struct Holder {
 #[derive(Debug)]
 pub struct Shares {
     table: Box<[Share]>,
-    /// Some guest has another weight than 1.
-    weighted: AtomicBool,
     /// The control side's: whoever changes something has it.
     holders: Mutex<Vec<Holder>>,
 }
@@ -67,9 +65,7 @@ impl Shares {
         for (share, holder) in table.iter().zip(&holders) {
             share.publish(&holder.terms);
         }
-        let shares = Self { table, weighted: AtomicBool::new(false), holders: Mutex::new(holders) };
-        shares.note_weights(&shares.holders());
-        shares
+        Self { table, holders: Mutex::new(holders) }
     }
 
     /// Places in the table.
@@ -80,16 +76,6 @@ impl Shares {
     /// Never: the uplinks are always there.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
-    }
-
-    /// Whether any guest has another weight than 1.
-    #[inline]
-    pub fn is_weighted(&self) -> bool {
-        self.weighted.load(Relaxed)
-    }
-
-    fn note_weights(&self, holders: &[Holder]) {
-        self.weighted.store(holders.iter().any(|holder| holder.terms.weight != Weight::ONE), Relaxed);
     }
 
     /// The guest's weight now.
@@ -129,7 +115,6 @@ impl Shares {
             holder.terms.change(key, value)?;
             share.publish(&holder.terms);
         }
-        self.note_weights(&holders);
         Ok(())
     }
 
@@ -157,7 +142,6 @@ impl Shares {
                 share.publish(&GuestTerms::default());
             }
         }
-        self.note_weights(&holders);
     }
 
     fn holders(&self) -> MutexGuard<'_, Vec<Holder>> {

@@ -11,7 +11,7 @@ use crate::frame::Burst;
 use crate::offload::Offloads;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
-use crate::units::{GuestId, Nanos};
+use crate::units::{GuestId, Nanos, PortId};
 
 /// The limits of a port itself, which all of its queues share. Those of its guest are in [`Shares`].
 #[derive(Clone, Debug)]
@@ -99,6 +99,8 @@ impl Port for Shaped {
         // A breath begins with a pull, so departures keep their time even while nobody pushes to this port.
         if !self.shaper.is_empty() && self.shaper.release(pool, Nanos::now(), self.inner.as_mut()) > 0 {
             self.inner.flush(pool);
+            // The worker knows of what is pushed, not of what leaves later: a peer that sleeps would learn of it at a tick.
+            self.inner.notify();
         }
         if self.intake.is_open() {
             self.inner.pull(pool, burst);
@@ -164,8 +166,9 @@ impl Port for Shaped {
         self.shaper.is_full() || self.inner.is_full()
     }
 
-    fn is_behind(&self) -> bool {
-        self.inner.is_behind()
+    #[inline]
+    fn sorted(&mut self, output: PortId, frames: usize) {
+        self.inner.sorted(output, frames);
     }
 
     fn room(&mut self) -> usize {

@@ -21,7 +21,7 @@ use crate::netdev::FullMarks;
 use crate::offload;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
-use crate::shares::Shares;
+use crate::shares::{Shares, Weight};
 use crate::timeslice;
 use crate::units::{GuestId, Nanos, PortId};
 use turns::Turns;
@@ -95,6 +95,22 @@ pub struct FullWatch {
     pub marks: Vec<(Arc<FullMarks>, u32)>,
     /// What the marks say now.
     pub marked: bool,
+    /// Of its part of a device's ring, as the marks say it now.
+    pub weight: Weight,
+}
+
+impl FullWatch {
+    /// Of the guest port `port`, which has these marks.
+    pub fn new(port: PortId, marks: Vec<(Arc<FullMarks>, u32)>) -> Self {
+        Self { port, marks, marked: false, weight: Weight::ONE }
+    }
+
+    fn mark(&mut self, full: bool, weight: Weight) {
+        (self.marked, self.weight) = (full, weight);
+        for (marks, station) in &self.marks {
+            marks.set(*station, full, weight);
+        }
+    }
 }
 
 /// One queue of a port, with what the worker remembers of it.
@@ -387,12 +403,9 @@ impl Worker {
             let whole = burst.is_full();
             frames += burst.len() as u64;
             self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
-            self.push(guest);
+            self.push(guest, Some(index));
             if let Some(turns) = &mut self.turns {
                 turns.charge(guest, whole, Nanos::now());
-                if whole && guest == GuestId::UPLINKS {
-                    turns.lags(self.slots[index].port.is_behind());
-                }
             }
         }
         for index in 0..self.peers.len() {
@@ -416,7 +429,7 @@ impl Worker {
                 break;
             }
             taken += row;
-            self.push(source);
+            self.push(source, None);
             if let Some(turns) = &mut self.turns {
                 // Who sends through another worker waits there for its turn.
                 turns.charge(source, false, Nanos::now());
@@ -441,13 +454,16 @@ impl Worker {
         }
     }
 
-    /// Pushes what the forwarder staged, which is frames of `source`.
+    /// Pushes what the forwarder staged, which is frames of `source` that were pulled from the slot `from`.
     #[inline]
-    fn push(&mut self, source: GuestId) {
+    fn push(&mut self, source: GuestId, from: Option<usize>) {
         let Self { out, slots, routes, peers, pool, fitted, turns, .. } = self;
         out.drain(|port, burst| {
             if let Some(turns) = turns {
                 turns.count(source, port, burst.len());
+            }
+            if let (Some(from), true) = (from, source == GuestId::UPLINKS) {
+                slots[from].port.sorted(port, burst.len());
             }
             match routes[port.index()] {
                 Route::Slot(index) => {
@@ -496,13 +512,9 @@ impl Worker {
         for watch in &mut self.full {
             let Route::Slot(index) = self.routes[watch.port.index()] else { continue };
             let port = &self.slots[index].port;
-            let over = self.turns.as_ref().is_some_and(|turns| turns.is_over(watch.port));
-            let full = over || port.is_full() || !port.is_up();
+            let full = port.is_full() || !port.is_up();
             if full != watch.marked {
-                watch.marked = full;
-                for (marks, station) in &watch.marks {
-                    marks.set(*station, full);
-                }
+                watch.mark(full, watch.weight);
             }
         }
     }
@@ -524,8 +536,16 @@ impl Worker {
             slot.pushed = true;
         }
         self.note_up();
+        if let Some(turns) = &self.turns {
+            for watch in &mut self.full {
+                let weight = turns.weight(watch.port);
+                if weight != watch.weight {
+                    watch.mark(watch.marked, weight);
+                }
+            }
+        }
         self.forward.tick(&mut self.pool, &mut self.out, now);
-        self.push(GuestId::UPLINKS);
+        self.push(GuestId::UPLINKS, None);
         self.flush(now);
         self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
     }

@@ -4,18 +4,14 @@
 //! that it pulled from, or, for an uplink, to the guests that the burst went to, by frames. What flushing costs at the end
 //! of the breath is charged by frames too.
 //!
+//! What an uplink brings counts as used time, but nobody waits for his turn because of it: an uplink's ring holds frames of
+//! many guests in one row, none can be skipped, and a guest that was not heard meanwhile would only fill up. The XDP program
+//! lets each guest have its part of that ring, by its weight ([`Port::sorted`](crate::port::Port::sorted)).
+//!
 //! A guest is **behind** when a whole burst was pulled from it: there is more. While nobody is, nobody waits. While
 //! somebody is, deficit round robin is played in nanoseconds: each guest gets `weight` times a quantum a round, and is
 //! passed over when that is used up, until it is used up for all who are behind. A guest that wants less than that is
 //! pulled in every breath, and so waits for one burst of each of the others at most.
-//!
-//! An uplink's ring holds frames of many guests in one row, and nothing can be skipped in it. So when it is half full, those
-//! who fill it with more than their part are [`over`](Turns::is_over), and their frames are dropped in XDP until it has
-//! emptied. Before that it is a queue like any other, which bursts are for.
-//!
-//! All of this is done only while **some guest has another weight than 1**. Else time is charged and nobody is passed over:
-//! on a core that the worker shares with its guests, passing them over while an uplink goes on being heard leaves frames
-//! where they are dropped latest (measured with four routers at the paper's load: 98 % of the frames).
 //!
 //! Time is that of the wall clock. When the worker's thread was away in between, whoever was being served would pay for
 //! it: so no more is charged at once than a long burst takes.
@@ -23,15 +19,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::shares::Shares;
+use crate::shares::{Shares, Weight};
 use crate::units::{GuestId, Nanos, PortId};
 
 /// What a guest of weight 1 may use in a round: a burst or two.
 const QUANTUM: i64 = 10_000;
 /// The most that is charged at once: what flushing hundreds of frames into a kernel's device takes.
 const MOST: Nanos = Nanos::from_millis(1);
-/// Frames that it takes to tell who fills an uplink's ring.
-const EVIDENCE: u64 = 256;
 
 /// One guest, as this worker sees it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,10 +39,8 @@ struct Account {
     /// Frames of it in this burst, and in this breath.
     burst: u32,
     breath: u32,
-    /// Frames that an uplink brought for it since its ring was last empty.
-    brought: u32,
-    /// More of an uplink's ring than its part is for it.
-    over: bool,
+    /// Of those in this breath: the ones that it sent.
+    sent: u32,
 }
 
 /// The accounts of a worker.
@@ -65,18 +57,11 @@ pub(super) struct Turns {
     behind: Vec<GuestId>,
     /// Somebody was in the last one.
     contended: bool,
-    /// Somebody has another weight than the others.
-    enforced: bool,
     /// The round that is played.
     round: u64,
     breath: u64,
     /// Up to when time has been charged.
     charged: Nanos,
-    /// An uplink's ring did not empty in this breath, and in the last one; and it was half full in this one.
-    lags: bool,
-    lagged: bool,
-    half_full: bool,
-    anyone_over: bool,
     /// Nanoseconds that each guest has been charged: read by anyone.
     used: Arc<[AtomicU64]>,
 }
@@ -91,15 +76,10 @@ impl Turns {
             in_breath: Vec::with_capacity(count),
             behind: Vec::with_capacity(count),
             contended: false,
-            enforced: false,
             round: 1,
             // So that nobody was behind in the last one.
             breath: 1,
             charged: Nanos(0),
-            lags: false,
-            lagged: false,
-            half_full: false,
-            anyone_over: false,
             used: (0..count).map(|_| AtomicU64::new(0)).collect(),
             shares,
         }
@@ -110,9 +90,14 @@ impl Turns {
         Arc::clone(&self.used)
     }
 
+    /// The weight of a port's guest.
+    pub(super) fn weight(&self, port: PortId) -> Weight {
+        self.shares.weight(self.guest(port))
+    }
+
     /// Whose the port is.
     #[inline]
-    pub(super) fn guest(&self, port: PortId) -> GuestId {
+    fn guest(&self, port: PortId) -> GuestId {
         self.guests.get(port.index()).copied().unwrap_or(GuestId::UPLINKS)
     }
 
@@ -128,13 +113,12 @@ impl Turns {
     pub(super) fn begin(&mut self, now: Nanos) {
         self.breath += 1;
         self.charged = now;
-        self.enforced = self.shares.is_weighted();
     }
 
     /// Whether a burst may be pulled from a port of `guest` in this breath. What is said of one of its ports holds for all.
     #[inline]
     pub(super) fn may_pull(&mut self, guest: GuestId) -> bool {
-        if !self.contended || !self.enforced || guest == GuestId::UPLINKS {
+        if !self.contended || guest == GuestId::UPLINKS {
             return true;
         }
         let Some(account) = self.accounts.get_mut(guest.index()) else { return true };
@@ -173,6 +157,7 @@ impl Turns {
                 self.note_behind(source);
             }
             self.pay(source, span);
+            self.spend(source, span);
         }
         let frames: u32 = self.in_burst.iter().map(|guest| self.accounts[guest.index()].burst).sum();
         for index in 0..self.in_burst.len() {
@@ -184,24 +169,18 @@ impl Turns {
             }
             account.breath += count;
             if source == GuestId::UPLINKS {
-                account.brought = account.brought.saturating_add(count);
                 self.pay(guest, Nanos(span.0 * u64::from(count) / u64::from(frames.max(1))));
+            } else {
+                account.sent += count;
             }
         }
         self.in_burst.clear();
     }
 
-    /// An uplink gave a whole burst, so there is more; `half_full` when it is more than half of what its ring holds.
-    #[inline]
-    pub(super) fn lags(&mut self, half_full: bool) {
-        self.lags = self.enforced;
-        self.half_full |= half_full;
-    }
-
     /// The breath ends, everything is flushed; `idle` when nothing was pulled.
     #[inline]
     pub(super) fn end(&mut self, now: Nanos, idle: bool) {
-        if idle && !self.contended && !self.lagged {
+        if idle && !self.contended {
             return;
         }
         let span = now.since(self.charged).min(MOST);
@@ -209,8 +188,11 @@ impl Turns {
         let frames: u32 = self.in_breath.iter().map(|guest| self.accounts[guest.index()].breath).sum();
         for index in 0..self.in_breath.len() {
             let guest = self.in_breath[index];
-            let count = std::mem::take(&mut self.accounts[guest.index()].breath);
-            self.pay(guest, Nanos(span.0 * u64::from(count) / u64::from(frames.max(1))));
+            let account = &mut self.accounts[guest.index()];
+            let (count, sent) = (std::mem::take(&mut account.breath), std::mem::take(&mut account.sent));
+            let part = |count| Nanos(span.0 * u64::from(count) / u64::from(frames.max(1)));
+            self.pay(guest, part(count));
+            self.spend(guest, part(sent));
         }
         self.in_breath.clear();
         let began = !self.contended;
@@ -218,32 +200,25 @@ impl Turns {
         if self.contended {
             self.next_round(began);
         }
-        if self.lags || self.lagged {
-            self.watch_uplinks();
-        }
-    }
-
-    /// Whether so much comes in for the guest that others could not be heard.
-    #[inline]
-    pub(super) fn is_over(&self, port: PortId) -> bool {
-        self.anyone_over && self.accounts.get(self.guest(port).index()).is_some_and(|account| account.over)
     }
 
     #[inline]
     fn pay(&mut self, guest: GuestId, span: Nanos) {
-        let (Some(account), Some(used)) = (self.accounts.get_mut(guest.index()), self.used.get(guest.index())) else {
-            return;
-        };
-        account.deficit = account.deficit.saturating_sub(span.0 as i64);
-        // One writer: this worker.
-        used.store(used.load(Relaxed).wrapping_add(span.0), Relaxed);
+        if let Some(used) = self.used.get(guest.index()) {
+            // One writer: this worker.
+            used.store(used.load(Relaxed).wrapping_add(span.0), Relaxed);
+        }
+    }
+
+    #[inline]
+    fn spend(&mut self, guest: GuestId, span: Nanos) {
+        if let Some(account) = self.accounts.get_mut(guest.index()) {
+            account.deficit = account.deficit.saturating_sub(span.0 as i64);
+        }
     }
 
     #[inline]
     fn note_behind(&mut self, guest: GuestId) {
-        if !self.enforced {
-            return;
-        }
         let Some(account) = self.accounts.get_mut(guest.index()) else { return };
         if account.behind_in != self.breath {
             account.behind_in = self.breath;
@@ -279,38 +254,6 @@ impl Turns {
         }
         self.behind.clear();
     }
-
-    /// While an uplink does not empty: finds those who get more than their part of it.
-    #[cold]
-    fn watch_uplinks(&mut self) {
-        self.lagged = std::mem::take(&mut self.lags);
-        if !self.lagged {
-            self.anyone_over = false;
-            self.accounts.iter_mut().for_each(|account| (account.brought, account.over) = (0, false));
-            return;
-        }
-        if !std::mem::take(&mut self.half_full) {
-            return;
-        }
-        let weight = |guest: usize| self.shares.weight(GuestId(guest as u16)).times();
-        let (mut frames, mut weights) = (0u64, 0);
-        for (guest, account) in self.accounts.iter().enumerate().filter(|(_, account)| account.brought > 0) {
-            frames += u64::from(account.brought);
-            weights += weight(guest);
-        }
-        if frames < EVIDENCE {
-            return;
-        }
-        for guest in 0..self.accounts.len() {
-            let part = 5 * u64::from(self.accounts[guest].brought) * weights;
-            // A fifth more than its part, so that equals leave each other alone.
-            if guest != GuestId::UPLINKS.index() && part > 6 * frames * weight(guest) {
-                self.accounts[guest].over = true;
-                self.anyone_over = true;
-            }
-            self.accounts[guest].brought = 0;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -322,12 +265,9 @@ mod tests {
 
     /// Guests of these weights, each with one port, from 1.
     fn turns(weights: &[u16]) -> Turns {
-        // One more, who only makes weights count.
-        let names: Vec<String> = (0..=weights.len()).map(|n| format!("r{n}")).collect();
-        let terms = weights
-            .iter()
-            .chain(&[2])
-            .map(|&times| GuestTerms { weight: Weight::new(times).unwrap(), ..Default::default() });
+        let names: Vec<String> = (0..weights.len()).map(|n| format!("r{n}")).collect();
+        let terms =
+            weights.iter().map(|&times| GuestTerms { weight: Weight::new(times).unwrap(), ..Default::default() });
         let shares = Arc::new(Shares::new(names.iter().map(String::as_str).zip(terms), 0));
         Turns::new(shares, (0..=weights.len() as u16).map(GuestId).collect())
     }
@@ -482,44 +422,5 @@ mod tests {
         assert!(second >= 30, "{second}");
         let used = times(&turns, 2);
         assert!((used[0] / used[1] - 1.0).abs() < 0.05, "{used:?}");
-    }
-
-    #[test]
-    fn who_fills_an_uplinks_ring_is_over_until_it_has_emptied_and_equals_are_not() {
-        let mut turns = turns(&[1, 1, 1]);
-        let mut now = Nanos::from_secs(1);
-        let mut breath = |turns: &mut Turns, parts: [usize; 3], half_full: bool| {
-            turns.begin(now);
-            for (n, frames) in parts.into_iter().enumerate().filter(|(_, frames)| *frames > 0) {
-                turns.count(GuestId::UPLINKS, PortId(n as u16 + 1), frames);
-            }
-            now = now.plus(Nanos(6_400));
-            turns.charge(GuestId::UPLINKS, parts.iter().sum::<usize>() == 64, now);
-            if parts.iter().sum::<usize>() == 64 {
-                turns.lags(half_full);
-            }
-            turns.end(now, false);
-            [1, 2, 3].map(|n| turns.is_over(PortId(n)))
-        };
-        for _ in 0..10 {
-            assert_eq!(breath(&mut turns, [60, 2, 2], false), [false; 3], "bursts are welcome");
-        }
-        assert_eq!(breath(&mut turns, [60, 2, 2], true), [true, false, false]);
-        assert_eq!(breath(&mut turns, [60, 2, 2], false), [true, false, false], "until the ring is empty");
-        assert_eq!(breath(&mut turns, [0, 10, 10], false), [false; 3]);
-        for _ in 0..20 {
-            assert_eq!(breath(&mut turns, [22, 21, 21], true), [false; 3]);
-        }
-        for _ in 0..20 {
-            assert_eq!(breath(&mut turns, [0, 64, 0], true), [false; 3], "who is alone harms nobody");
-        }
-        for _ in 0..20 {
-            breath(&mut turns, [30, 30, 4], true);
-        }
-        assert_eq!(breath(&mut turns, [0, 64, 0], true)[..2], [true, true], "two may share the blame");
-        // Nothing comes any more, because nothing else came: they are heard again.
-        turns.begin(now);
-        turns.end(now, true);
-        assert!(!turns.is_over(PortId(1)) && !turns.is_over(PortId(2)));
     }
 }

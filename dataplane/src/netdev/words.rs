@@ -1,0 +1,145 @@
+//! What workers and the XDP program tell each other: words in memory-mapped arrays, which no system call is spent on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use libbpf_rs::MapHandle;
+
+use super::program::MAX_STATIONS;
+use crate::shares::Weight;
+
+/// Queues whose rings are shared out among guests; as `SHARED_QUEUES` in the program.
+const SHARED_QUEUES: usize = 16;
+
+/// A mapped array of 64-bit words.
+#[derive(Debug)]
+struct Words {
+    base: NonNull<AtomicU64>,
+    count: usize,
+}
+
+// SAFETY: the mapping stays where it is until drop and is accessed only atomically.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Words {
+    fn map(map: &MapHandle, count: usize) -> io::Result<Self> {
+        // SAFETY: a fresh shared mapping of an array map made with BPF_F_MMAPABLE, of the size of its elements.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                count * 8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        Ok(Self { base, count })
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Option<&AtomicU64> {
+        // SAFETY: the index lies within the mapping, which lives as long as `self`.
+        (index < self.count).then(|| unsafe { self.base.add(index).as_ref() })
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, unmapped only here.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.count * 8) };
+    }
+}
+
+/// The marks of guests: one word a station, read by the XDP program.
+#[derive(Debug)]
+pub struct FullMarks(Words);
+
+impl FullMarks {
+    pub(super) fn map(map: &MapHandle) -> io::Result<Self> {
+        Words::map(map, MAX_STATIONS).map(Self)
+    }
+
+    /// Marks the station full or not, and tells its weight.
+    #[inline]
+    pub fn set(&self, station: u32, full: bool, weight: Weight) {
+        if let Some(word) = self.0.get(station as usize) {
+            // As `struct mark` has it in memory.
+            let halves = [u32::from(full).to_ne_bytes(), (weight.times() as u32).to_ne_bytes()];
+            let mut bytes = [0; 8];
+            bytes[..4].copy_from_slice(&halves[0]);
+            bytes[4..].copy_from_slice(&halves[1]);
+            word.store(u64::from_ne_bytes(bytes), Relaxed);
+        }
+    }
+}
+
+/// How many frames of each guest wait in the receive rings of a device, and how many may.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Two words for each station of each queue: frames that came, and frames that were taken.
+    frames: Words,
+    /// One word a queue: how many of a station may wait. 0: any number.
+    parts: Words,
+    /// Stations there are: one more than the highest number given to one.
+    stations: AtomicU32,
+}
+
+impl Waiting {
+    pub(super) fn map(frames: &MapHandle, parts: &MapHandle) -> io::Result<Self> {
+        Ok(Self {
+            frames: Words::map(frames, 2 * SHARED_QUEUES * MAX_STATIONS)?,
+            parts: Words::map(parts, SHARED_QUEUES)?,
+            stations: AtomicU32::new(0),
+        })
+    }
+
+    pub(super) fn note_station(&self, station: u32) {
+        self.stations.fetch_max(station + 1, Relaxed);
+    }
+
+    /// Lets so many frames of a station of weight 1 wait in the ring of `queue`; 0: any number.
+    #[inline]
+    pub(super) fn set_part(&self, queue: u32, frames: u64) {
+        if let Some(part) = self.parts.get(queue as usize) {
+            part.store(frames, Relaxed);
+        }
+    }
+
+    /// So many frames of the station have been taken out of the ring of `queue`, by the one worker that reads it.
+    #[inline]
+    pub(super) fn take(&self, queue: u32, station: u32, frames: u64) {
+        let Some([came, taken]) = self.of(queue, station) else { return };
+        // Flooded frames are taken out for every station, and the program does not count them.
+        let most = came.load(Relaxed);
+        taken.store(taken.load(Relaxed).wrapping_add(frames).min(most), Relaxed);
+    }
+
+    /// The ring of `queue` is empty. Frames that came and found no room in it, or were dropped on their way to the station,
+    /// are forgotten.
+    #[cold]
+    pub(super) fn settle(&self, queue: u32) {
+        for station in 0..self.stations.load(Relaxed) {
+            if let Some([came, taken]) = self.of(queue, station) {
+                taken.store(came.load(Relaxed), Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    fn of(&self, queue: u32, station: u32) -> Option<[&AtomicU64; 2]> {
+        if station as usize >= MAX_STATIONS {
+            return None;
+        }
+        let first = 2 * (queue as usize * MAX_STATIONS + station as usize);
+        Some([self.frames.get(first)?, self.frames.get(first + 1)?])
+    }
+}
