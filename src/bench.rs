@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
-use pointsman_bench::{Options, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen};
+use pointsman_bench::{
+    Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen,
+};
 
 /// Measure Pointsman beside other forwarders, in the same run.
 #[derive(Debug, Args)]
@@ -21,9 +24,9 @@ enum What {
     /// The paper's whole evaluation, as one HTML page with the paper's figures beside today's (up to 30 minutes)
     Paper(Paper),
     /// The paper's Table II: latency through one router, the others idle or stressed by TCP
-    Table2(Common),
+    Table2(Selected),
     /// The paper's Figure 5: what UDP and TCP reach through 1, 2, 4 and 8 virtual routers
-    Fig5(Common),
+    Fig5(Selected),
     /// Throughput over the share of the CPU that the engine has beside its virtual routers: the paper's TCP(a) as a curve
     Cpushare(Cpushare),
     /// Frames that circulate between two processes over memif, beside DPDK's testpmd
@@ -61,6 +64,18 @@ struct Common {
 }
 
 #[derive(Debug, Args)]
+struct Selected {
+    #[command(flatten)]
+    common: Common,
+    /// Only these paths, so that one can be tuned or profiled
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = PossibleValuesParser::new(PATH_NAMES))]
+    only: Vec<String>,
+    /// Numbers of virtual routers, 1 to 8 (the paper's: 1,2,4,8)
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
+    routers: Vec<u8>,
+}
+
+#[derive(Debug, Args)]
 struct Paper {
     /// End within 4 minutes, with one run of everything
     #[arg(long)]
@@ -93,7 +108,7 @@ enum Place {
 #[derive(Debug, Args)]
 struct Table1 {
     #[command(flatten)]
-    common: Common,
+    selected: Selected,
     /// Write a plot of each table (SVG) to this folder
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     plots: PathBuf,
@@ -102,19 +117,21 @@ struct Table1 {
 impl Bench {
     pub fn run(&self) -> anyhow::Result<()> {
         match &self.what {
-            What::Table1(wanted) => table1(&wanted.common.options(Some(wanted.plots.clone()))?),
+            What::Table1(wanted) => table1(&wanted.selected.options(Some(wanted.plots.clone()))?),
             What::Paper(wanted) => {
                 let options = Options {
                     command: this_command()?,
                     quick: wanted.quick,
                     install_peers: wanted.install_peers,
+                    only: Vec::new(),
+                    routers: Vec::new(),
                     json: None,
                     plots: None,
                 };
                 evaluation(&options, &wanted.folder)
             }
-            What::Table2(common) => table2(&common.options(None)?),
-            What::Fig5(common) => fig5(&common.options(None)?),
+            What::Table2(wanted) => table2(&wanted.options(None)?),
+            What::Fig5(wanted) => fig5(&wanted.options(None)?),
             What::Cpushare(wanted) => {
                 let pins: &[Pin] = match wanted.pin {
                     Some(Place::Same) => &[Pin::Same],
@@ -137,8 +154,22 @@ impl Bench {
 
 impl Common {
     fn options(&self, plots: Option<PathBuf>) -> anyhow::Result<Options> {
-        let (install_peers, json) = (self.install_peers, self.json.clone());
-        Ok(Options { command: this_command()?, quick: self.quick, install_peers, json, plots })
+        Ok(Options {
+            command: this_command()?,
+            quick: self.quick,
+            install_peers: self.install_peers,
+            only: Vec::new(),
+            routers: Vec::new(),
+            json: self.json.clone(),
+            plots,
+        })
+    }
+}
+
+impl Selected {
+    fn options(&self, plots: Option<PathBuf>) -> anyhow::Result<Options> {
+        let options = self.common.options(plots)?;
+        Ok(Options { only: self.only.clone(), routers: self.routers.iter().map(|&n| n.into()).collect(), ..options })
     }
 }
 

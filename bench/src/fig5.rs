@@ -80,7 +80,7 @@ pub(crate) fn run(options: &Options, cores: Cores, shortfalls: &mut Shortfalls) 
     let (repeats, window, seconds) = if options.quick { (1, 300, 1) } else { (5, 1000, 2) };
     let paths = peers::available(&PATHS, options, shortfalls);
     let mut items = Vec::new();
-    for routers in paper::ROUTERS {
+    for &routers in options.routers() {
         for &path in paths.iter().filter(|path| path.carries(routers)) {
             items.push(Arrangement { path, routers, udp: Vec::new(), tcp: Vec::new(), note: None });
         }

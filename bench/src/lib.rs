@@ -35,6 +35,7 @@ pub use demo::{Demo, demo};
 pub use evaluation::evaluation;
 pub use fig5::fig5;
 pub use forwarders::{memif, netdev};
+pub use peers::PATH_NAMES;
 pub use run::Options;
 pub use table1::table1;
 pub use table2::table2;

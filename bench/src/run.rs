@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cpu::{self, Cores};
 use crate::machine::Machine;
 use crate::process::installed;
-use crate::{interrupt, peers, testbed};
+use crate::{interrupt, paper, peers, testbed};
 
 /// What the user asks of a benchmark.
 #[derive(Clone, Debug)]
@@ -21,10 +21,21 @@ pub struct Options {
     pub quick: bool,
     /// Peers that are missing are installed first.
     pub install_peers: bool,
+    /// Only these [paths](crate::PATH_NAMES). Empty: all.
+    pub only: Vec<String>,
+    /// Numbers of virtual routers, 1 to 8. Empty: the paper's.
+    pub routers: Vec<usize>,
     /// Where to write the rows as JSON.
     pub json: Option<PathBuf>,
     /// Folder for the plots, one SVG a table. None: no plots.
     pub plots: Option<PathBuf>,
+}
+
+impl Options {
+    /// How many virtual routers there are in turn.
+    pub(crate) fn routers(&self) -> &[usize] {
+        if self.routers.is_empty() { &paper::ROUTERS } else { &self.routers }
+    }
 }
 
 /// `--quick` promises to end within this; the rest is for the last teardown.

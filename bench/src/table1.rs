@@ -166,7 +166,7 @@ pub(crate) fn run(
     let new =
         |path, kind, routers| Arrangement { path, kind, routers, trials: Default::default(), mode: None, note: None };
     for path in peers::available(&PATHS, options, shortfalls) {
-        for routers in paper::ROUTERS.into_iter().filter(|&n| path.carries(n)) {
+        for routers in options.routers().iter().copied().filter(|&n| path.carries(n)) {
             items.extend([Kind::Paper, Kind::Max].map(|kind| new(path, kind, routers)));
         }
     }

@@ -127,7 +127,7 @@ pub(crate) fn run(options: &Options, cores: Cores, shortfalls: &mut Shortfalls) 
     let new = |path, routers, link| Arrangement { path, routers, link, samples: Vec::new(), note: None };
     let mut items = vec![new(None, 0, false)];
     let paths = peers::available(&PATHS, options, shortfalls);
-    for routers in paper::ROUTERS {
+    for &routers in options.routers() {
         for &path in paths.iter().filter(|path| path.carries(routers)) {
             items.push(new(Some(path), routers, false));
             if routers > 1 {

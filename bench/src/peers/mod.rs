@@ -53,6 +53,14 @@ impl Path {
         }
     }
 
+    /// One of [`PATH_NAMES`].
+    fn name(self) -> String {
+        match self {
+            Self::Pointsman(kind) => format!("{}/{}", self.label(), kind.label()),
+            _ => self.label().to_owned(),
+        }
+    }
+
     /// Whether it can be so many virtual routers. Zero: from device to device.
     pub const fn carries(self, routers: usize) -> bool {
         match self {
@@ -71,6 +79,10 @@ impl Path {
         }
     }
 }
+
+/// The names of all paths, as [`Options::only`] has them.
+pub const PATH_NAMES: [&str; 7] =
+    ["linux-bridge", "linux-route", "pointsman/router", "pointsman/tap", "testpmd", "ovs-userspace", "xdp-redirect"];
 
 /// What a peer is asked to be.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +133,7 @@ pub fn unavailable(path: Path, command: &std::path::Path) -> Option<String> {
 /// Those of `paths` that can be measured on this machine; the others are noted with the reason.
 pub(crate) fn available(paths: &[Path], options: &Options, shortfalls: &mut Shortfalls) -> Vec<Path> {
     let mut found = Vec::new();
-    for &path in paths {
+    for &path in paths.iter().filter(|path| options.only.is_empty() || options.only.contains(&path.name())) {
         match unavailable(path, &options.command) {
             None => found.push(path),
             Some(why) => shortfalls.skip(&contender(path.label(), path.guest()), &why),
