@@ -15,6 +15,7 @@
 // clock that is read here, and the sink sorts what they took into a histogram.
 
 #include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 // As in bench/src/traffic/.
@@ -118,7 +119,7 @@ int generate(struct xdp_md *ctx)
 	const __u32 zero = 0;
 	struct pace *p = bpf_map_lookup_elem(&pace, &zero);
 	struct flow *f;
-	__u16 port = BE16(PORT_UNCOUNTED);
+	__u16 port = BE16(PORT_UNCOUNTED), sum;
 	__u32 index;
 	__u64 due;
 
@@ -158,8 +159,12 @@ int generate(struct xdp_md *ctx)
 	if (!f)
 		return XDP_DROP;
 
+	sum = (__u16)f->headers[5];
 	if (due >= p->from_q16 && due < p->to_q16) {
 		port = BE16(PORT_COUNTED);
+		// The port is one more, so the checksum is one less; none is sent as 0 (RFC 768).
+		sum = bpf_ntohs(sum) - 1;
+		sum = sum ? bpf_htons(sum) : 0xffff;
 		f->counted++;
 	}
 	f->sent++;
@@ -168,7 +173,7 @@ int generate(struct xdp_md *ctx)
 	*(__u64 *)(data + 16) = f->headers[2];
 	*(__u64 *)(data + 24) = f->headers[3];
 	*(__u64 *)(data + 32) = f->headers[4];
-	*(__u16 *)(data + 40) = (__u16)f->headers[5];
+	*(__u16 *)(data + 40) = sum;
 	*(__u16 *)(data + 34) = port;
 	return bpf_redirect(p->ifindex, 0);
 }

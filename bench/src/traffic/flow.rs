@@ -10,8 +10,12 @@ pub const MAX_FLOWS: usize = 64;
 /// Ethernet, IPv4 without options, UDP; as in `traffic.bpf.c`.
 const HEADERS: usize = 42;
 
-/// Flow `i` goes to this UDP port plus `i`; as in `traffic.bpf.c`. (The program writes the source port.)
+/// Flow `i` goes to this UDP port plus `i`; as in `traffic.bpf.c`.
 pub(super) const PORT_FLOW_0: u16 = 9000;
+
+/// The source port of frames that no trial counts; as in `traffic.bpf.c`. The program writes it, or the next one and the
+/// checksum that goes with it.
+const PORT_UNCOUNTED: u16 = 7000;
 
 /// From whom to whom.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +32,7 @@ pub struct Flow {
 
 impl Flow {
     /// The headers of the flow with this index, for frames of `length` bytes in memory (60 to 1514), padded with zeros.
-    /// Time to live 64, no checksum over UDP.
+    /// Time to live 64.
     pub fn headers(&self, index: usize, length: usize) -> [u8; 48] {
         let mut b = [0; 48];
         let total = length.saturating_sub(14) as u16;
@@ -44,8 +48,15 @@ impl Flow {
         b[30..34].copy_from_slice(&self.to.octets());
         let sum = checksum(&b[14..34]);
         b[24..26].copy_from_slice(&sum.to_be_bytes());
+        b[34..36].copy_from_slice(&PORT_UNCOUNTED.to_be_bytes());
         b[36..38].copy_from_slice(&(PORT_FLOW_0 + index as u16).to_be_bytes());
         b[38..40].copy_from_slice(&(total - 20).to_be_bytes());
+        // The pseudo-header: both addresses, the protocol, the length. All that follows is zero.
+        let sum = match checksum(&[&b[26..42], &[0, 17], &b[38..40]].concat()) {
+            0 => 0xffff,
+            sum => sum,
+        };
+        b[40..42].copy_from_slice(&sum.to_be_bytes());
         debug_assert!(b[HEADERS..].iter().all(|&x| x == 0));
         b
     }
@@ -84,6 +95,8 @@ mod tests {
             assert_eq!(usize::from(u16::from_be_bytes([b[16], b[17]])), length - 14);
             assert_eq!(usize::from(u16::from_be_bytes([b[38], b[39]])), length - 34);
             assert_eq!(u16::from_be_bytes([b[36], b[37]]), 9003);
+            let datagram = [&b[26..42], &[0, 17], &b[38..40]].concat();
+            assert_eq!(checksum(&datagram), 0, "and so does a datagram");
             assert_eq!(&b[0..6], &FLOW.destination.0);
             assert_eq!(&b[30..34], &[192, 168, 0, 199]);
         }

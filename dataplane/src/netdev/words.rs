@@ -73,10 +73,9 @@ impl FullMarks {
     pub fn set(&self, station: u32, full: bool, weight: Weight) {
         if let Some(word) = self.0.get(station as usize) {
             // As `struct mark` has it in memory.
-            let halves = [u32::from(full).to_ne_bytes(), (weight.times() as u32).to_ne_bytes()];
             let mut bytes = [0; 8];
-            bytes[..4].copy_from_slice(&halves[0]);
-            bytes[4..].copy_from_slice(&halves[1]);
+            bytes[..4].copy_from_slice(&u32::from(full).to_ne_bytes());
+            bytes[4..].copy_from_slice(&(weight.times() as u32).to_ne_bytes());
             word.store(u64::from_ne_bytes(bytes), Relaxed);
         }
     }
