@@ -21,11 +21,20 @@ struct Sink {
     /// When, how many bytes on the wire, from which input.
     sent: Vec<(Nanos, u64, u8)>,
     counters: Arc<Counters>,
+    /// How often its peer was told.
+    told: Arc<AtomicU16>,
 }
 
 impl Default for Sink {
     fn default() -> Self {
-        Self { now: Nanos(0), room: usize::MAX, up: true, sent: Vec::new(), counters: Arc::default() }
+        Self {
+            now: Nanos(0),
+            room: usize::MAX,
+            up: true,
+            sent: Vec::new(),
+            counters: Arc::default(),
+            told: Arc::default(),
+        }
     }
 }
 
@@ -49,6 +58,10 @@ impl Port for Sink {
     }
 
     fn flush(&mut self, _: &mut Pool) {}
+
+    fn notify(&mut self) {
+        self.told.fetch_add(1, Relaxed);
+    }
 
     fn tick(&mut self, _: &mut Pool, _: Nanos) {}
 
@@ -108,6 +121,25 @@ fn breath() -> impl Strategy<Value = Breath> {
     let len = prop_oneof![4 => Just(60usize), 4 => Just(1514), 2 => 14usize..9000];
     let pause = prop_oneof![6 => 1_000u64..80_000, 1 => 100_000u64..3_000_000];
     (pause, prop::collection::vec((0u8..8, len), 0..BURST)).prop_map(|(pause, frames)| Breath { pause, frames })
+}
+
+/// A worker tells a peer of what it pushed. Of what leaves later, the port itself must tell.
+#[test]
+fn a_peer_that_sleeps_is_told_of_what_a_rate_held_back() {
+    let mut pool = Pool::new(256).unwrap();
+    let (shares, receiver, sink) = (shares(&[1]), guest(PortId(0)), Sink::default());
+    shares.change(receiver, "rate-to", "10Mbit").unwrap();
+    let (told, counters) = (Arc::clone(&sink.told), Arc::clone(&sink.counters));
+    let mut port = Shaped::new(Box::new(sink), &PortLimits::default(), &shares, receiver);
+    let mut burst: Burst = (0..16).map(|_| frame(&mut pool, PortId(1), 1514)).collect();
+    port.push(&mut pool, &mut burst);
+    port.flush(&mut pool);
+    assert_eq!((told.load(Relaxed), counters.drops.total()), (0, 0));
+    let end = Nanos::now().plus(Nanos::from_secs(5));
+    while told.load(Relaxed) == 0 && Nanos::now() < end {
+        port.pull(&mut pool, &mut burst);
+    }
+    assert!(told.load(Relaxed) > 0);
 }
 
 proptest! {
