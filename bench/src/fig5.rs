@@ -11,17 +11,13 @@ use anyhow::{Context, Result};
 
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, jain};
-use crate::peers::{self, GuestKind, Path, Setup};
+use crate::peers::{self, Path, Setup};
 use crate::report::{self, Figure};
 use crate::run::{self, Item, Options, Shortfalls, take_turns};
 use crate::tcp::{self, Streams};
 use crate::testbed::Testbed;
 use crate::traffic::{Load, Programs, Station};
 use crate::{interrupt, paper};
-
-/// The paths, in the order in which they take turns.
-const PATHS: [Path; 4] =
-    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
 
 /// How long to wait for a path to come up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -78,7 +74,7 @@ pub fn fig5(options: &Options) -> Result<()> {
 /// Measures all of it.
 pub(crate) fn run(options: &Options, cores: Cores, shortfalls: &mut Shortfalls) -> Result<Vec<Figure>> {
     let (repeats, window, seconds) = if options.quick { (1, 300, 1) } else { (5, 1000, 2) };
-    let paths = peers::available(&PATHS, options, shortfalls);
+    let paths = peers::available(&peers::ROUTED, options, shortfalls);
     let mut items = Vec::new();
     for &routers in options.routers() {
         for &path in paths.iter().filter(|path| path.carries(routers)) {

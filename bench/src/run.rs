@@ -154,13 +154,16 @@ pub(crate) trait Item {
 /// What fails is told, and the others go on.
 ///
 /// # Errors
-/// A signal came.
+/// A signal came, or there is nothing to measure.
 pub(crate) fn take_turns<T: Item>(
     turns: usize,
     items: &mut [T],
     shortfalls: &mut Shortfalls,
     mut measure: impl FnMut(&mut T, &Progress) -> Result<()>,
 ) -> Result<()> {
+    if items.is_empty() {
+        bail!("none of the paths that were asked for can be measured with these numbers of routers");
+    }
     let mut progress = Progress::new(turns * items.len());
     for turn in 0..turns {
         for item in items.iter_mut() {

@@ -19,17 +19,13 @@ use anyhow::{Context, Result};
 
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, jain, loss_floor, median, spread};
-use crate::peers::{self, GuestKind, Path, Setup};
+use crate::peers::{self, Path, Setup};
 use crate::report::{self, Figure, Row};
 use crate::run::{self, Item, Options, Progress, QUICK, Shortfalls, take_turns};
 use crate::search::Search;
 use crate::testbed::Testbed;
 use crate::traffic::{Flow, Load, Programs, Station, Trial};
 use crate::{interrupt, paper};
-
-/// The paths, in the order in which they take turns.
-const PATHS: [Path; 4] =
-    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
 
 /// Beyond what any path does and at the edge of what the generator does, frames a second.
 const SATURATING: f64 = 5e6;
@@ -165,7 +161,7 @@ pub(crate) fn run(
     let mut items = Vec::new();
     let new =
         |path, kind, routers| Arrangement { path, kind, routers, trials: Default::default(), mode: None, note: None };
-    for path in peers::available(&PATHS, options, shortfalls) {
+    for path in peers::available(&peers::ROUTED, options, shortfalls) {
         for routers in options.routers().iter().copied().filter(|&n| path.carries(n)) {
             items.extend([Kind::Paper, Kind::Max].map(|kind| new(path, kind, routers)));
         }

@@ -17,17 +17,13 @@ use anyhow::{Context, Result, bail};
 use crate::addresses::{PREFIX, receiver_ip, router_out_ip, sender_ip};
 use crate::cpu::{self, Cores};
 use crate::figures::loss;
-use crate::peers::{self, GuestKind, Path, Peer, Setup};
+use crate::peers::{self, Path, Peer, Setup};
 use crate::report::{self, Figure};
 use crate::run::{self, Item, Options, Shortfalls, take_turns};
 use crate::tcp::{self, Streams};
 use crate::testbed::{Testbed, await_napi_threads};
 use crate::traffic::{Latency, Probes, Programs, probe};
 use crate::{interrupt, paper};
-
-/// The paths, in the order in which they take turns.
-const PATHS: [Path; 4] =
-    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
 
 /// How long to wait for a path to come up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -126,7 +122,7 @@ pub(crate) fn run(options: &Options, cores: Cores, shortfalls: &mut Shortfalls) 
     let effort = Effort::of(options.quick);
     let new = |path, routers, link| Arrangement { path, routers, link, samples: Vec::new(), note: None };
     let mut items = vec![new(None, 0, false)];
-    let paths = peers::available(&PATHS, options, shortfalls);
+    let paths = peers::available(&peers::ROUTED, options, shortfalls);
     for &routers in options.routers() {
         for &path in paths.iter().filter(|path| path.carries(routers)) {
             items.push(new(Some(path), routers, false));

@@ -1,8 +1,7 @@
 //! Whether guests get what they are entitled to, measured on an engine with memif guests.
 //!
 //! `cargo bench -p pointsman-dataplane --bench shares`, with the names of parts (isolation, weights, rates, overload) behind
-//! `--` to run only those. It takes two cores and about a minute: the engine's worker has the
-//! first, the second is everybody else, who send and take what comes out. Each line says what was measured, what is
+//! `--` to run only those. It takes two cores and about a minute: the engine's worker has the first, the second is everybody else, who send and take what comes out. Each line says what was measured, what is
 //! wanted, and whether that was reached; a machine that does other things at the same time reaches less.
 
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -372,6 +371,11 @@ fn overload(bench: &mut Bench) {
     }
 }
 
+type Part = fn(&mut Bench);
+
+const PARTS: [(&str, Part); 4] =
+    [("isolation", isolation), ("weights", weights), ("rates", rates), ("overload", overload)];
+
 fn main() {
     // `cargo test --benches` only wants to know that it builds.
     if std::env::args().any(|argument| argument == "--test") {
@@ -386,17 +390,7 @@ fn main() {
     // Only now: what the engine starts is not to be bound to this core.
     core_affinity::set_for_current(cores[1]);
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |part| wanted.is_empty() || wanted.iter().any(|name| name == part);
-    if is_wanted("isolation") {
-        isolation(&mut bench);
-    }
-    if is_wanted("weights") {
-        weights(&mut bench);
-    }
-    if is_wanted("rates") {
-        rates(&mut bench);
-    }
-    if is_wanted("overload") {
-        overload(&mut bench);
+    for (_, part) in PARTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| word == name)) {
+        part(&mut bench);
     }
 }

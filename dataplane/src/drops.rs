@@ -58,7 +58,7 @@ reasons! {
     GrantFailed = "grant-failed",
     /// The guest said which groups it wants, and this is none of them.
     MulticastFiltered = "multicast-filtered",
-    /// The XDP program dropped it because its guest was marked full.
+    /// The XDP program dropped it because its guest was marked full, or had its part of a ring that does not empty.
     GuestFullXdp = "guest-full-xdp",
     /// Kernel: receive ring full (`XDP_STATISTICS`, `rx_ring_full`).
     KernelRxFull = "kernel-rx-full",

@@ -83,7 +83,7 @@ impl Bed {
     fn new() -> Self {
         let device = Device::open("near", Options::default()).expect("a veth is a port");
         for station in [1, 2] {
-            device.add_station(mac(station), u32::from(station)).expect("there is room");
+            device.add_station(mac(station), PortId(station.into())).expect("there is room");
         }
         let mut pool = Pool::new(16_384).expect("memory");
         let port = device.queue(0, &mut pool, &mut Registrations::default()).expect("a socket");
@@ -153,8 +153,9 @@ fn a_flood_that_fills_the_ring_costs_another_guest_neither_frames_nor_time() {
     assert!(sent - got <= 1 && sent > 15, "{got} of {sent} arrived");
     // What the bound lets stand, and what stands before it: the veth's own ring.
     assert!(longest <= (256 + 256) / BURST + 2, "{longest} bursts before it");
-    assert_eq!(bed.device.full_drops(2), 0);
-    assert!(bed.device.full_drops(1) > 10_000, "{} in XDP", bed.device.full_drops(1));
+    assert_eq!(bed.device.full_drops(PortId(2)), 0);
+    let dropped = bed.device.full_drops(PortId(1));
+    assert!(dropped > 10_000, "{dropped} in XDP");
     // The flood ends, and so does the bound: a burst as long as the ring passes whole.
     for _ in 0..2000 {
         bed.breathe();

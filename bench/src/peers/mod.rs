@@ -53,11 +53,12 @@ impl Path {
         }
     }
 
-    /// One of [`PATH_NAMES`].
-    fn name(self) -> String {
+    /// As a user names it.
+    const fn name(self) -> &'static str {
         match self {
-            Self::Pointsman(kind) => format!("{}/{}", self.label(), kind.label()),
-            _ => self.label().to_owned(),
+            Self::Pointsman(GuestKind::Router) => "pointsman/router",
+            Self::Pointsman(GuestKind::Tap) => "pointsman/tap",
+            _ => self.label(),
         }
     }
 
@@ -80,9 +81,12 @@ impl Path {
     }
 }
 
-/// The names of all paths, as [`Options::only`] has them.
-pub const PATH_NAMES: [&str; 7] =
-    ["linux-bridge", "linux-route", "pointsman/router", "pointsman/tap", "testpmd", "ovs-userspace", "xdp-redirect"];
+/// The paths through routers, in the order in which they take turns.
+pub(crate) const ROUTED: [Path; 4] =
+    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
+
+/// Their names, as [`Options::only`] has them.
+pub const PATH_NAMES: [&str; 4] = [ROUTED[0].name(), ROUTED[1].name(), ROUTED[2].name(), ROUTED[3].name()];
 
 /// What a peer is asked to be.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +137,9 @@ pub fn unavailable(path: Path, command: &std::path::Path) -> Option<String> {
 /// Those of `paths` that can be measured on this machine; the others are noted with the reason.
 pub(crate) fn available(paths: &[Path], options: &Options, shortfalls: &mut Shortfalls) -> Vec<Path> {
     let mut found = Vec::new();
-    for &path in paths.iter().filter(|path| options.only.is_empty() || options.only.contains(&path.name())) {
+    for &path in
+        paths.iter().filter(|path| options.only.is_empty() || options.only.iter().any(|name| name == path.name()))
+    {
         match unavailable(path, &options.command) {
             None => found.push(path),
             Some(why) => shortfalls.skip(&contender(path.label(), path.guest()), &why),

@@ -281,9 +281,11 @@ fn uplinks(config: &Config, opened: &[ports::OpenPort]) -> Vec<Uplink> {
 fn full_watches(config: &Config, opened: &[ports::OpenPort]) -> Vec<Vec<FullWatch>> {
     let mut watches: Vec<Vec<FullWatch>> = config.workers.iter().map(|_| Vec::new()).collect();
     for (index, (spec, port)) in config.ports.iter().zip(opened).enumerate() {
-        let Some(station) = port.station else { continue };
+        if spec.guest.is_none() {
+            continue;
+        }
         let devices = config.ports.iter().zip(opened).filter(|(other, _)| share_a_domain(spec, other));
-        let marks: Vec<_> = devices.filter_map(|(_, p)| p.device.as_ref()).map(|d| (d.full_marks(), station)).collect();
+        let marks: Vec<_> = devices.filter_map(|(_, p)| p.device.as_ref()).map(|d| d.full_marks()).collect();
         if let (Some(&worker), false) = (port.workers.first(), marks.is_empty()) {
             watches[worker].push(FullWatch::new(PortId(index as u16), marks));
         }

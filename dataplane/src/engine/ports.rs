@@ -28,8 +28,6 @@ pub struct OpenPort {
     pub device: Option<Arc<Device>>,
     /// The memif's control side, which tells its state and keeps it alive.
     pub memif: Option<Memif>,
-    /// A guest port's mark in the XDP programs.
-    pub station: Option<u32>,
     /// What it may do at most, whatever its guest may.
     pub limits: PortLimits,
 }
@@ -50,11 +48,6 @@ impl Bound {
 /// Whose a port is. The guests of the configuration come first in the table of shares, in their order.
 pub fn guest_of(spec: &PortSpec) -> GuestId {
     spec.guest.map_or(GuestId::UPLINKS, |guest| GuestId(guest as u16 + 1))
-}
-
-/// The number by which the XDP programs know a port, if it is a guest's.
-pub const fn station(port: PortId) -> u32 {
-    port.0 as u32
 }
 
 /// Everything open.
@@ -97,15 +90,12 @@ impl Opened {
         let mut ports = Vec::new();
         for (index, spec) in config.ports.iter().enumerate() {
             let id = PortId(index as u16);
-            let mut port = match &spec.kind {
+            let port = match &spec.kind {
                 PortKind::Netdev(netdev) => opening.netdev(id, spec, netdev, carries(config, index)),
                 PortKind::Memif(memif) => opening.memif(id, spec, memif),
                 PortKind::Tap(tap) => opening.tap(id, spec, tap),
                 PortKind::Pcap(pcap) => opening.pcap(id, spec, pcap),
             }?;
-            if spec.guest.is_some() {
-                port.station = Some(station(id));
-            }
             ports.push(port);
         }
         let queues = opening.queues;
@@ -118,11 +108,13 @@ impl Opened {
 fn tell_stations(config: &Config, ports: &[OpenPort]) -> Result<(), EngineError> {
     for (spec, port) in config.ports.iter().zip(ports) {
         let Some(device) = &port.device else { continue };
-        for (guest, guest_port) in config.ports.iter().zip(ports) {
-            let Some(station) = guest_port.station.filter(|_| share_a_domain(spec, guest)) else { continue };
+        for (index, guest) in config.ports.iter().enumerate() {
+            if guest.guest.is_none() || !share_a_domain(spec, guest) {
+                continue;
+            }
             for &mac in &guest.macs {
                 let failed = |source| EngineError::Netdev { port: spec.name.clone(), source };
-                device.add_station(mac, station).map_err(failed)?;
+                device.add_station(mac, PortId(index as u16)).map_err(failed)?;
             }
         }
     }
@@ -198,7 +190,7 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let limits = bound.limits;
-        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, station: None, limits })
+        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, limits })
     }
 
     fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
@@ -226,7 +218,7 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let (mode, limits) = (String::new(), bound.limits);
-        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), station: None, limits })
+        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), limits })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
@@ -254,6 +246,6 @@ impl Opening<'_> {
         let bound = Bound::new(spec);
         let counters = vec![self.give(worker, id, port, &bound)];
         let limits = bound.limits;
-        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, station: None, limits }
+        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, limits }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-use super::ports::{OpenPort, station};
+use super::ports::OpenPort;
 use super::seats::{Seats, Sitter};
 use super::share_a_domain;
 use crate::bridge::{self, Fdb, Table};
@@ -18,7 +18,7 @@ use crate::control::{
 use crate::drops::DropReason;
 use crate::port::Counters;
 use crate::shares::{GuestTerms, Shares, TermsError, parse_rate};
-use crate::units::{GuestId, Nanos};
+use crate::units::{GuestId, Nanos, PortId};
 use crate::worker::{Worker, WorkerCounters};
 
 /// A worker, as it is reported.
@@ -152,10 +152,12 @@ impl Report {
 
     /// Frames for a guest's port that devices did not even receive.
     fn dropped_in_xdp(&self, index: usize) -> u64 {
-        let Some(station) = self.ports[index].station else { return 0 };
-        let spec = &self.config.ports[index];
+        let (spec, id) = (&self.config.ports[index], PortId(index as u16));
+        if spec.guest.is_none() {
+            return 0;
+        }
         let sharing = self.config.ports.iter().zip(&self.ports).filter(|(other, _)| share_a_domain(spec, other));
-        sharing.filter_map(|(_, port)| port.device.as_ref()).map(|device| device.full_drops(station)).sum()
+        sharing.filter_map(|(_, port)| port.device.as_ref()).map(|device| device.full_drops(id)).sum()
     }
 
     fn guest(&self, guest: usize) -> GuestReport {
@@ -259,7 +261,7 @@ impl Report {
 
 /// A port in a seat.
 fn sitting(sitter: &Sitter) -> PortReport {
-    let in_xdp = sitter.devices.iter().map(|device| device.full_drops(station(sitter.id))).sum();
+    let in_xdp = sitter.devices.iter().map(|device| device.full_drops(sitter.id)).sum();
     PortReport {
         name: sitter.name.clone(),
         kind: sitter.kind.into(),

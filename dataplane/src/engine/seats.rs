@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::ports::station;
 use crate::bridge::{Domain, DomainId, Member, Table, TableError};
 use crate::netdev::{Device, NetdevError};
 use crate::port::{Counters, Port};
@@ -369,15 +368,15 @@ impl Shared {
 
 impl Sitter {
     fn watch(&self) -> Option<FullWatch> {
-        let marks: Vec<_> = self.devices.iter().map(|device| (device.full_marks(), station(self.id))).collect();
+        let marks: Vec<_> = self.devices.iter().map(|device| device.full_marks()).collect();
         (!marks.is_empty()).then_some(FullWatch::new(self.id, marks))
     }
 
     fn tell_devices(&self) -> Result<(), NetdevError> {
         for device in &self.devices {
-            device.full_marks().set(station(self.id), false, Weight::ONE);
+            device.full_marks().set(self.id, false, Weight::ONE);
             for &mac in &self.macs {
-                device.add_station(mac, station(self.id))?;
+                device.add_station(mac, self.id)?;
             }
         }
         Ok(())

@@ -28,7 +28,7 @@ use socket::{Socket, SocketMode};
 pub use words::FullMarks;
 
 use crate::pool::Pool;
-use crate::units::Mac;
+use crate::units::{Mac, PortId};
 
 /// Why a device cannot be a port.
 #[derive(Debug, thiserror::Error)]
@@ -217,17 +217,17 @@ impl Device {
         Arc::clone(&self.program.full)
     }
 
-    /// Frames that the program dropped because the station was marked full, or had its part of a ring.
-    pub fn full_drops(&self, station: u32) -> u64 {
-        self.program.full_drops(station)
+    /// Frames that the program dropped because this guest's port was marked full, or had its part of a ring.
+    pub fn full_drops(&self, port: PortId) -> u64 {
+        self.program.full_drops(port)
     }
 
-    /// Hands frames for `mac` to the engine, as the station with this index.
+    /// Hands frames for `mac` to the engine, as a station behind this guest's port.
     ///
     /// # Errors
     /// More than [`MAX_STATIONS`].
-    pub fn add_station(&self, mac: Mac, station: u32) -> Result<(), NetdevError> {
-        self.program.add_station(mac, station).map_err(|e| NetdevError::Bpf {
+    pub fn add_station(&self, mac: Mac, port: PortId) -> Result<(), NetdevError> {
+        self.program.add_station(mac, port).map_err(|e| NetdevError::Bpf {
             device: self.name.clone(),
             what: format!("add {mac} to"),
             reason: e.to_string(),

@@ -354,7 +354,7 @@ impl Port for NetdevPort {
 
     #[inline]
     fn sorted(&mut self, output: PortId, frames: usize) {
-        self.program.waiting.take(self.queue, u32::from(output.0), frames as u64);
+        self.program.waiting.take(self.queue, output, frames as u64);
     }
 
     #[inline]

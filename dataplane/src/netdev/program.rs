@@ -16,9 +16,9 @@ use pointsman_bpf::pointsman::PointsmanSkelBuilder;
 
 use super::NetdevError;
 use super::words::{FullMarks, Waiting};
-use crate::units::Mac;
+use crate::units::{Mac, PortId};
 
-/// How many guests' stations a device tells apart; as `MAX_STATIONS` in the program.
+/// How many stations a device tells apart, and the ports behind which they are; as `MAX_STATIONS` in the program.
 pub const MAX_STATIONS: usize = 4096;
 
 /// Where in the receive path the program runs.
@@ -156,13 +156,13 @@ impl Program {
         Err(NetdevError::NoXdp { device: device.into(), reason: why.unwrap_or_else(|| "no mode allowed".into()) })
     }
 
-    /// Tells the program that `mac` is the guest station with this index.
+    /// Tells the program that `mac` is a station behind this guest's port.
     ///
     /// # Errors
     /// The map is full.
-    pub fn add_station(&self, mac: Mac, index: u32) -> Result<(), libbpf_rs::Error> {
-        self.waiting.note_station(index);
-        self.stations.update(&station(mac), &index.to_ne_bytes(), MapFlags::ANY)
+    pub fn add_station(&self, mac: Mac, port: PortId) -> Result<(), libbpf_rs::Error> {
+        self.waiting.note_port(port);
+        self.stations.update(&station(mac), &u32::from(port.0).to_ne_bytes(), MapFlags::ANY)
     }
 
     /// Forgets a station; no error when there is none.
@@ -178,9 +178,9 @@ impl Program {
         self.sockets.update(&queue.to_ne_bytes(), &(socket.as_raw_fd() as u32).to_ne_bytes(), MapFlags::ANY)
     }
 
-    /// Frames dropped so far because the station was marked full, or had its part of a ring.
-    pub fn full_drops(&self, index: u32) -> u64 {
-        let counts = self.full_drops.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY);
+    /// Frames dropped so far because this guest's port was marked full, or had its part of a ring.
+    pub fn full_drops(&self, port: PortId) -> u64 {
+        let counts = self.full_drops.lookup_percpu(&u32::from(port.0).to_ne_bytes(), MapFlags::ANY);
         let per_cpu = counts.ok().flatten().unwrap_or_default();
         per_cpu.iter().filter_map(|b| b.get(..8)?.try_into().ok().map(u64::from_ne_bytes)).sum()
     }

@@ -3,12 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use libbpf_rs::MapHandle;
 
 use super::program::MAX_STATIONS;
 use crate::shares::Weight;
+use crate::units::PortId;
 
 /// Queues whose rings are shared out among guests; as `SHARED_QUEUES` in the program.
 const SHARED_QUEUES: usize = 16;
@@ -59,7 +60,7 @@ impl Drop for Words {
     }
 }
 
-/// The marks of guests: one word a station, read by the XDP program.
+/// The marks of guests' ports: one word each, read by the XDP program.
 #[derive(Debug)]
 pub struct FullMarks(Words);
 
@@ -68,10 +69,10 @@ impl FullMarks {
         Words::map(map, MAX_STATIONS).map(Self)
     }
 
-    /// Marks the station full or not, and tells its weight.
+    /// Marks the port full or not, and tells its guest's weight.
     #[inline]
-    pub fn set(&self, station: u32, full: bool, weight: Weight) {
-        if let Some(word) = self.0.get(station as usize) {
+    pub fn set(&self, port: PortId, full: bool, weight: Weight) {
+        if let Some(word) = self.0.get(port.index()) {
             // As `struct mark` has it in memory.
             let mut bytes = [0; 8];
             bytes[..4].copy_from_slice(&u32::from(full).to_ne_bytes());
@@ -84,12 +85,12 @@ impl FullMarks {
 /// How many frames of each guest wait in the receive rings of a device, and how many may.
 #[derive(Debug)]
 pub struct Waiting {
-    /// Two words for each station of each queue: frames that came, and frames that were taken.
+    /// Two words for each guest's port at each queue: frames that came, and frames that were taken.
     frames: Words,
-    /// One word a queue: how many of a station may wait. 0: any number.
+    /// One word a queue: how many for a port of weight 1 may wait. 0: any number.
     parts: Words,
-    /// Stations there are: one more than the highest number given to one.
-    stations: AtomicU32,
+    /// One more than the highest number of a guest's port.
+    ports: AtomicU16,
 }
 
 impl Waiting {
@@ -97,15 +98,15 @@ impl Waiting {
         Ok(Self {
             frames: Words::map(frames, 2 * SHARED_QUEUES * MAX_STATIONS)?,
             parts: Words::map(parts, SHARED_QUEUES)?,
-            stations: AtomicU32::new(0),
+            ports: AtomicU16::new(0),
         })
     }
 
-    pub(super) fn note_station(&self, station: u32) {
-        self.stations.fetch_max(station + 1, Relaxed);
+    pub(super) fn note_port(&self, port: PortId) {
+        self.ports.fetch_max(port.0.saturating_add(1), Relaxed);
     }
 
-    /// Lets so many frames of a station of weight 1 wait in the ring of `queue`; 0: any number.
+    /// Lets so many frames for a port of weight 1 wait in the ring of `queue`; 0: any number.
     #[inline]
     pub(super) fn set_part(&self, queue: u32, frames: u64) {
         if let Some(part) = self.parts.get(queue as usize) {
@@ -113,32 +114,32 @@ impl Waiting {
         }
     }
 
-    /// So many frames of the station have been taken out of the ring of `queue`, by the one worker that reads it.
+    /// So many frames for the port have been taken out of the ring of `queue`, by the one worker that reads it.
     #[inline]
-    pub(super) fn take(&self, queue: u32, station: u32, frames: u64) {
-        let Some([came, taken]) = self.of(queue, station) else { return };
-        // Flooded frames are taken out for every station, and the program does not count them.
+    pub(super) fn take(&self, queue: u32, port: PortId, frames: u64) {
+        let Some([came, taken]) = self.of(queue, port) else { return };
+        // Flooded frames are taken out for every port, and the program does not count them.
         let most = came.load(Relaxed);
         taken.store(taken.load(Relaxed).wrapping_add(frames).min(most), Relaxed);
     }
 
-    /// The ring of `queue` is empty. Frames that came and found no room in it, or were dropped on their way to the station,
+    /// The ring of `queue` is empty. Frames that came and found no room in it, or were dropped on their way to the port,
     /// are forgotten.
     #[cold]
     pub(super) fn settle(&self, queue: u32) {
-        for station in 0..self.stations.load(Relaxed) {
-            if let Some([came, taken]) = self.of(queue, station) {
+        for port in 0..self.ports.load(Relaxed) {
+            if let Some([came, taken]) = self.of(queue, PortId(port)) {
                 taken.store(came.load(Relaxed), Relaxed);
             }
         }
     }
 
     #[inline]
-    fn of(&self, queue: u32, station: u32) -> Option<[&AtomicU64; 2]> {
-        if station as usize >= MAX_STATIONS {
+    fn of(&self, queue: u32, port: PortId) -> Option<[&AtomicU64; 2]> {
+        if port.index() >= MAX_STATIONS {
             return None;
         }
-        let first = 2 * (queue as usize * MAX_STATIONS + station as usize);
+        let first = 2 * (queue as usize * MAX_STATIONS + port.index());
         Some([self.frames.get(first)?, self.frames.get(first + 1)?])
     }
 }

@@ -91,8 +91,8 @@ enum Route {
 pub struct FullWatch {
     /// The guest's port.
     pub port: PortId,
-    /// The marks of each device that receives for the guest, and the guest's stations there.
-    pub marks: Vec<(Arc<FullMarks>, u32)>,
+    /// The marks of each device that receives for the guest.
+    pub marks: Vec<Arc<FullMarks>>,
     /// What the marks say now.
     pub marked: bool,
     /// Of its part of a device's ring, as the marks say it now.
@@ -101,14 +101,14 @@ pub struct FullWatch {
 
 impl FullWatch {
     /// Of the guest port `port`, which has these marks.
-    pub fn new(port: PortId, marks: Vec<(Arc<FullMarks>, u32)>) -> Self {
+    pub fn new(port: PortId, marks: Vec<Arc<FullMarks>>) -> Self {
         Self { port, marks, marked: false, weight: Weight::ONE }
     }
 
     fn mark(&mut self, full: bool, weight: Weight) {
         (self.marked, self.weight) = (full, weight);
-        for (marks, station) in &self.marks {
-            marks.set(*station, full, weight);
+        for marks in &self.marks {
+            marks.set(self.port, full, weight);
         }
     }
 }
@@ -403,7 +403,7 @@ impl Worker {
             let whole = burst.is_full();
             frames += burst.len() as u64;
             self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
-            self.push(guest, Some(index));
+            self.push(guest, (guest == GuestId::UPLINKS).then_some(index));
             if let Some(turns) = &mut self.turns {
                 turns.charge(guest, whole, Nanos::now());
             }
@@ -454,16 +454,17 @@ impl Worker {
         }
     }
 
-    /// Pushes what the forwarder staged, which is frames of `source` that were pulled from the slot `from`.
+    /// Pushes what the forwarder staged, which is frames of `source`; `uplink` is the slot that they were pulled from, if it
+    /// is an uplink's.
     #[inline]
-    fn push(&mut self, source: GuestId, from: Option<usize>) {
+    fn push(&mut self, source: GuestId, uplink: Option<usize>) {
         let Self { out, slots, routes, peers, pool, fitted, turns, .. } = self;
         out.drain(|port, burst| {
             if let Some(turns) = turns {
                 turns.count(source, port, burst.len());
             }
-            if let (Some(from), true) = (from, source == GuestId::UPLINKS) {
-                slots[from].port.sorted(port, burst.len());
+            if let Some(uplink) = uplink {
+                slots[uplink].port.sorted(port, burst.len());
             }
             match routes[port.index()] {
                 Route::Slot(index) => {

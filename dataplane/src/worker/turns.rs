@@ -377,6 +377,31 @@ mod tests {
         assert_eq!(times(&turns, 2)[0], 6_000.0 + MOST.0 as f64);
     }
 
+    /// What is sent to a guest costs it nothing of its own turn: it would fill up unheard.
+    #[test]
+    fn what_an_uplink_brings_is_not_held_against_who_it_is_for() {
+        let mut turns = turns(&[1, 1]);
+        let mut now = Nanos::from_secs(1);
+        let mut heard = [0u32; 2];
+        for _ in 0..1000 {
+            turns.begin(now);
+            turns.count(GuestId::UPLINKS, PortId(1), 64);
+            now = now.plus(Nanos(50_000));
+            turns.charge(GuestId::UPLINKS, true, now);
+            for (n, heard) in heard.iter_mut().enumerate() {
+                let guest = GuestId(n as u16 + 1);
+                if turns.may_pull(guest) {
+                    now = now.plus(Nanos(6_400));
+                    turns.count(guest, UPLINK, 64);
+                    turns.charge(guest, true, now);
+                    *heard += 1;
+                }
+            }
+            turns.end(now, false);
+        }
+        assert!(heard[0] >= 490 && heard[0].abs_diff(heard[1]) <= 2, "{heard:?}");
+    }
+
     /// Two are behind, and the one who still has time goes silent. The other is heard in the breath after.
     #[test]
     fn nobody_waits_for_one_who_has_gone_silent() {
