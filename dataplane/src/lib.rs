@@ -23,6 +23,8 @@ pub mod pcap;
 pub mod pool;
 pub mod port;
 mod prefetch;
+pub mod prefix;
+pub mod rib;
 pub mod shares;
 pub mod signals;
 pub mod tap;

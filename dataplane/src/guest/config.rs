@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::interface::Interface;
-use super::routes::{Prefix, Routes};
+use super::routes::Routes;
+use crate::prefix::Prefix;
 use crate::units::{Mac, PortId};
 use crate::wire::{ipv4, ipv6};
 

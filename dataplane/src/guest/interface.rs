@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::InterfaceConfig;
-use super::routes::Prefix;
+use crate::prefix::Prefix;
 use crate::units::{Mac, Nanos};
 use crate::wire::{ipv6, ndisc};
 

@@ -3,50 +3,10 @@
 //! A handful of routes, longest prefix first, looked through in order: what the cache does not know is
 //! found here. Built whole, then only read; a larger table can take its place behind the same two look-ups.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::prefix::{Prefix, mask_v4, mask_v6};
 use crate::units::PortId;
-
-/// A network: all addresses that share their first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Prefix {
-    network: IpAddr,
-    length: u8,
-}
-
-impl Prefix {
-    /// The network `network`/`length`; `None` when the length is beyond the address or a bit beyond it is set.
-    pub fn new(network: IpAddr, length: u8) -> Option<Self> {
-        Self::of(network, length).filter(|prefix| prefix.network == network)
-    }
-
-    /// The network that `address` is in; `None` when the length is beyond the address.
-    pub fn of(address: IpAddr, length: u8) -> Option<Self> {
-        let network = match address {
-            IpAddr::V4(a) if length <= 32 => Ipv4Addr::from_bits(a.to_bits() & mask_v4(length)).into(),
-            IpAddr::V6(a) if length <= 128 => Ipv6Addr::from_bits(a.to_bits() & mask_v6(length)).into(),
-            _ => return None,
-        };
-        Some(Self { network, length })
-    }
-
-    /// Whether `address` is in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        Self::of(address, self.length).is_some_and(|prefix| prefix == *self)
-    }
-
-    /// Whether it is an IPv4 network.
-    pub fn is_ipv4(&self) -> bool {
-        self.network.is_ipv4()
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.length)
-    }
-}
 
 /// Where packets for a destination go; `A` is its kind of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,20 +78,20 @@ impl Routes {
 
     /// Adds a static route.
     pub(super) fn add(&mut self, prefix: Prefix, port: PortId, gateway: Option<IpAddr>) {
-        match (prefix.network, gateway) {
+        match (prefix.network(), gateway) {
             (IpAddr::V4(network), gateway) => {
                 let target = match gateway {
                     Some(IpAddr::V4(gateway)) => Target::Gateway(port, gateway),
                     _ => Target::Link(port),
                 };
-                self.v4.push(Route { network: network.to_bits(), length: prefix.length, target });
+                self.v4.push(Route { network: network.to_bits(), length: prefix.length(), target });
             }
             (IpAddr::V6(network), gateway) => {
                 let target = match gateway {
                     Some(IpAddr::V6(gateway)) => Target::Gateway(port, gateway),
                     _ => Target::Link(port),
                 };
-                self.v6.push(Route { network: network.to_bits(), length: prefix.length, target });
+                self.v6.push(Route { network: network.to_bits(), length: prefix.length(), target });
             }
         }
     }
@@ -141,16 +101,6 @@ impl Routes {
         self.v4.sort_by_key(|route| std::cmp::Reverse(route.length));
         self.v6.sort_by_key(|route| std::cmp::Reverse(route.length));
     }
-}
-
-#[inline]
-const fn mask_v4(length: u8) -> u32 {
-    if length == 0 { 0 } else { u32::MAX << (32 - length) }
-}
-
-#[inline]
-const fn mask_v6(length: u8) -> u128 {
-    if length == 0 { 0 } else { u128::MAX << (128 - length) }
 }
 
 #[cfg(test)]
@@ -200,16 +150,5 @@ mod tests {
         ] {
             assert_eq!(routes.v6(destination.parse().unwrap()), target, "{destination}");
         }
-    }
-
-    #[test]
-    fn prefixes_have_no_bits_beyond_their_length() {
-        assert!(Prefix::new("10.0.0.1".parse().unwrap(), 24).is_none());
-        assert!(Prefix::new("10.0.0.0".parse().unwrap(), 33).is_none());
-        assert!(Prefix::new("2001:db8::".parse().unwrap(), 129).is_none());
-        assert_eq!(Prefix::of("10.0.0.1".parse().unwrap(), 24).unwrap().to_string(), "10.0.0.0/24");
-        assert!(prefix("10.0.0.0/8").contains("10.255.0.1".parse().unwrap()));
-        assert!(!prefix("10.0.0.0/8").contains("11.0.0.1".parse().unwrap()));
-        assert!(!prefix("0.0.0.0/0").contains("::1".parse().unwrap()));
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::MemifAddress;
 use super::config::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig};
-use super::routes::Prefix;
+use crate::prefix::Prefix;
 use crate::units::Mac;
 
 /// The MTU of a port that names none.
