@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use pointsman_bench::{
-    Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen,
+    BACKEND_NAMES, Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen,
 };
 
 /// Measure Pointsman beside other forwarders, in the same run.
@@ -39,6 +39,9 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Xen {
+    /// Only these backends, so that one can be tuned or profiled
+    #[arg(long, value_name = "BACKEND", value_delimiter = ',', value_parser = PossibleValuesParser::new(BACKEND_NAMES))]
+    only: Vec<String>,
     /// Turns of each backend: figures are medians over them
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
     turns: u8,
@@ -144,6 +147,7 @@ impl Bench {
             What::Netdev(common) => netdev(&common.options(None)?),
             What::Xen(wanted) => xen(&XenOptions {
                 command: this_command()?,
+                only: wanted.only.clone(),
                 turns: wanted.turns.into(),
                 window: Duration::from_secs(wanted.window.into()),
                 json: wanted.json.clone(),

@@ -39,4 +39,4 @@ pub use peers::PATH_NAMES;
 pub use run::Options;
 pub use table1::table1;
 pub use table2::table2;
-pub use xen::{XenOptions, XenRow, xen};
+pub use xen::{BACKEND_NAMES, XenOptions, XenRow, xen};

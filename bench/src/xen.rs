@@ -30,11 +30,16 @@ const GUESTS: u8 = 4;
 /// How many of them carry a flow, as in the paper's Table I.
 const ROUTING: [usize; 3] = [1, 2, 4];
 
+/// The contenders, as a user names them.
+pub const BACKEND_NAMES: [&str; 3] = ["netback", "xen-vif", "xen-ring"];
+
 /// What the user asks of it.
 #[derive(Clone, Debug)]
 pub struct XenOptions {
     /// The `pointsman` command that is a contender.
     pub command: PathBuf,
+    /// Contenders, of [`BACKEND_NAMES`]; none: all of them.
+    pub only: Vec<String>,
     /// Turns of each contender.
     pub turns: usize,
     /// How long each rate is measured.
@@ -79,9 +84,11 @@ pub fn xen(options: &XenOptions) -> Result<()> {
     let ours = Backend::Pointsman(options.command.clone());
     ours.install(&machine)?;
     let contenders = [(Backend::Netback, false), (ours.clone(), false), (ours, true)];
-    let contenders = contenders.map(|(backend, agent)| Contender { backend, agent });
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let contenders = BACKEND_NAMES.into_iter().zip(contenders).filter(|(name, _)| wanted(name));
+    let mut measured: Vec<(Contender, Vec<Vec<Figure>>)> =
+        contenders.map(|(_, (backend, agent))| (Contender { backend, agent }, Vec::new())).collect();
     let mut shortfalls = Shortfalls::default();
-    let mut measured = contenders.map(|contender| (contender, Vec::new()));
     let mut progress = Progress::new(options.turns * measured.len());
     for turn in 0..options.turns {
         for (contender, turns) in &mut measured {

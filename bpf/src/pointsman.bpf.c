@@ -150,7 +150,7 @@ static __always_inline int has_its_part(__u32 queue, __u32 guest, __u64 weight)
 }
 
 SEC("xdp.frags")
-int uplink(struct xdp_md *ctx)
+int pointsman(struct xdp_md *ctx)
 {
 	const __u8 *data = (void *)(long)ctx->data;
 	const __u8 *end = (void *)(long)ctx->data_end;

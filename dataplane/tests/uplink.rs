@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
+use std::time::Duration;
 
 use pointsman_dataplane::frame::{BURST, Burst};
 use pointsman_dataplane::netdev::{Device, NetdevPort, Options, Registrations};
@@ -32,7 +33,7 @@ fn outside(test: &str) -> bool {
         println!("skipped: needs root, for network namespaces and XDP");
         return true;
     }
-    let namespace = Namespace(format!("pmu-{}", std::process::id()));
+    let namespace = Namespace(format!("pmu-{}-{}", std::process::id(), &test[..4]));
     let ip = |words: &str| {
         let status = Command::new("ip").args(words.split(' ')).status().expect("ip runs");
         assert!(status.success(), "ip {words}");
@@ -163,4 +164,19 @@ fn a_flood_that_fills_the_ring_costs_another_guest_neither_frames_nor_time() {
     bed.send(1, 1500);
     let passed: usize = (0..40).map(|_| bed.breathe()[0]).sum();
     assert_eq!(passed, 1500);
+}
+
+/// A supervisor starts the next engine before the kernel has taken a killed one apart.
+#[test]
+fn whoever_comes_while_a_dead_engine_lets_go_waits_for_it() {
+    if outside("whoever_comes_while_a_dead_engine_lets_go_waits_for_it") {
+        return;
+    }
+    let dying = Device::open("near", Options::default()).expect("a veth is a port");
+    let going = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(dying);
+    });
+    Device::open("near", Options::default()).expect("the other one has gone by now");
+    assert!(going.join().is_ok());
 }

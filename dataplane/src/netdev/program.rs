@@ -1,15 +1,18 @@
 //! The XDP program on a device: loaded, attached as a BPF link, its maps within reach.
 //!
 //! The link is a file descriptor of this process and nothing else holds it: however the process ends, the program goes
-//! and every frame passes to the kernel again. A device that has an XDP program already is left alone.
+//! and every frame passes to the kernel again. A device that has an XDP program already is left alone; where that is one
+//! of ours, its engine is given the time to finish dying that a successor may find it in.
 
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::libbpf_sys;
+use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use pointsman_bpf::pointsman::PointsmanSkelBuilder;
@@ -20,6 +23,11 @@ use crate::units::{Mac, PortId};
 
 /// How many stations a device tells apart, and the ports behind which they are; as `MAX_STATIONS` in the program.
 pub const MAX_STATIONS: usize = 4096;
+
+/// The program's name in the kernel.
+const NAME: &str = "pointsman";
+/// How long a killed engine is given to let go of its devices.
+const DYING: Duration = Duration::from_secs(5);
 
 /// Where in the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +136,11 @@ impl Program {
                 source,
             })
         };
-        let uplink = clone(skeleton.progs.uplink.as_fd())?;
+        let uplink = clone(skeleton.progs.pointsman.as_fd())?;
         let to_host = clone(skeleton.progs.to_host.as_fd())?;
         let mut why = None;
         for &attachment in modes {
-            match create_link(&uplink, ifindex, attachment) {
+            match create_link_after_ours(&uplink, ifindex, attachment) {
                 Ok(link) => {
                     return Ok(Self {
                         _link: link,
@@ -147,7 +155,7 @@ impl Program {
                         ifindex,
                     });
                 }
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                Err(e) if is_taken(&e) => {
                     return Err(NetdevError::HasProgram { device: device.into() });
                 }
                 Err(e) => why = Some(format!("{attachment:?} XDP: {e}").to_lowercase()),
@@ -197,6 +205,36 @@ impl Program {
 fn station(mac: Mac) -> [u8; 8] {
     let m = mac.0;
     [m[0], m[1], m[2], m[3], m[4], m[5], 0, 0]
+}
+
+/// As [`create_link`]. A process that was killed holds its link until the kernel has taken all its memory apart: mapped
+/// grants and rings, which takes longer than to start another.
+fn create_link_after_ours(program: &OwnedFd, ifindex: u32, attachment: Attachment) -> io::Result<OwnedFd> {
+    let begin = Instant::now();
+    loop {
+        match create_link(program, ifindex, attachment) {
+            Err(e) if is_taken(&e) && begin.elapsed() < DYING && is_ours(ifindex) => std::thread::sleep(DYING / 200),
+            done => return done,
+        }
+    }
+}
+
+/// Whether the error says that the device has a program.
+fn is_taken(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// Whether the device's program has our program's name, or has just gone.
+fn is_ours(ifindex: u32) -> bool {
+    let mut id = 0;
+    // SAFETY: room for the number that is asked for.
+    if unsafe { libbpf_sys::bpf_xdp_query_id(ifindex as i32, 0, &raw mut id) } < 0 {
+        return false;
+    }
+    match ProgInfoIter::default().find(|program| program.id == id) {
+        Some(program) => program.name.to_str() == Some(NAME),
+        None => true,
+    }
 }
 
 fn create_link(program: &OwnedFd, ifindex: u32, attachment: Attachment) -> io::Result<OwnedFd> {
