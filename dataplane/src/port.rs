@@ -3,6 +3,7 @@
 //! A port (strictly: one queue of a port) belongs to one worker, which alone calls it. Setting up, reconnecting and
 //! tearing down happen on the control thread; the two meet in a mailbox that `pull` glances at once a burst.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -43,8 +44,11 @@ pub trait Port: Send {
     /// something to do already. Called only when the last breath found nothing.
     fn arm(&mut self, sleep: &Sleep) -> bool;
 
-    /// Undoes [`arm`](Self::arm) after sleeping: while the worker is awake nobody needs to wake it.
-    fn disarm(&mut self) {}
+    /// Undoes [`arm`](Self::arm) after sleeping: while the worker is awake nobody needs to wake it. `sleep` tells who woke
+    /// it: a port that did not has nothing to ask the kernel for.
+    fn disarm(&mut self, sleep: &Sleep) {
+        let _ = sleep;
+    }
 
     /// When the port wants to be flushed although nothing arrives: a shaped port with frames in its queue.
     fn deadline(&self) -> Option<Nanos> {
@@ -140,7 +144,13 @@ fn add(counter: &AtomicU64, n: u64) {
 #[derive(Debug)]
 pub struct Sleep {
     epoll: OwnedFd,
+    /// What ended the last sleep: the first `count` of them.
+    woken: [Cell<RawFd>; MOST_WOKEN],
+    count: Cell<usize>,
 }
+
+/// Descriptors that one sleep tells of. Others that are ready as well end the next one.
+const MOST_WOKEN: usize = 16;
 
 impl Sleep {
     /// An empty one.
@@ -155,7 +165,7 @@ impl Sleep {
         }
         // SAFETY: the kernel just gave us this descriptor.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { epoll })
+        Ok(Self { epoll, woken: [const { Cell::new(-1) }; MOST_WOKEN], count: Cell::new(0) })
     }
 
     /// Wakes the worker while `fd` is readable. A port calls it once for a descriptor; closing the descriptor ends it.
@@ -192,13 +202,24 @@ impl Sleep {
         }
     }
 
+    /// Whether the last sleep ended because of `fd`.
+    #[inline]
+    pub fn was_ended_by(&self, fd: BorrowedFd<'_>) -> bool {
+        self.woken[..self.count.get()].iter().any(|woken| woken.get() == fd.as_raw_fd())
+    }
+
+    /// There was work before anybody slept.
+    pub fn skip(&self) {
+        self.count.set(0);
+    }
+
     /// Sleeps until a watched descriptor is ready or `timeout` is over.
     pub fn wait(&self, timeout: Nanos) {
         let timeout =
             libc::timespec { tv_sec: (timeout.0 / 1_000_000_000) as i64, tv_nsec: (timeout.0 % 1_000_000_000) as i64 };
-        let mut events = [const { libc::epoll_event { events: 0, u64: 0 } }; 16];
-        // SAFETY: `events` has room for 16 entries; `timeout` is valid; a null signal mask is allowed.
-        unsafe {
+        let mut events = [const { libc::epoll_event { events: 0, u64: 0 } }; MOST_WOKEN];
+        // SAFETY: `events` has room for as many entries as is told; `timeout` is valid; a null signal mask is allowed.
+        let ready = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
                 self.epoll.as_raw_fd(),
@@ -207,7 +228,12 @@ impl Sleep {
                 &raw const timeout,
                 std::ptr::null::<libc::sigset_t>(),
                 8usize,
-            );
+            )
+        };
+        let ready = usize::try_from(ready).unwrap_or(0);
+        for (woken, event) in self.woken.iter().zip(&events[..ready]) {
+            woken.set(event.u64 as RawFd);
         }
+        self.count.set(ready);
     }
 }

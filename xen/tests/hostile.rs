@@ -175,7 +175,7 @@ fn a_storm_of_events() {
             let due = port.deadline().map_or(Nanos::from_millis(100), |due| due.since(Nanos::now()));
             sleep.wait(due);
         }
-        port.disarm();
+        port.disarm(&sleep);
         wakes += 1;
     }
     stop.store(true, Relaxed);

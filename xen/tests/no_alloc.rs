@@ -37,7 +37,7 @@ fn frames_to_and_from_a_guest_cost_no_allocation() {
         port.pull(pool, &mut burst);
         // The first time a descriptor goes into the epoll, which is the kernel's memory.
         port.arm(&sleep);
-        port.disarm();
+        port.disarm(&sleep);
         assert_eq!(calls(), before, "round {round}: frames of {len} bytes were paid for with allocations");
         assert!(pulled > 0 && pulled <= sent);
         carried += pulled;

@@ -130,7 +130,7 @@ fn a_guest_without_a_driver_has_a_ring_all_the_same() {
             sleep.wait(Nanos::from_secs(4));
             assert!(begin.elapsed().as_secs() < 3, "the guest slept on");
         }
-        guest.port.disarm();
+        guest.port.disarm(&sleep);
     }
     drop(guest);
     rig.remove(VICTIM);

@@ -292,7 +292,7 @@ mod tests {
             let begin = Instant::now();
             sleep.wait(Nanos::from_secs(5));
             assert!(begin.elapsed() < Duration::from_secs(4), "not woken");
-            server.port.disarm();
+            server.port.disarm(&sleep);
             assert_eq!(receive(server), [[round; 60]]);
             send(server, &[round; 5000]);
             assert_eq!(receive(client), [[round; 5000]]);

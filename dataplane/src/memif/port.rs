@@ -153,9 +153,9 @@ impl Port for MemifPort {
         }
     }
 
-    fn disarm(&mut self) {
+    fn disarm(&mut self, sleep: &Sleep) {
         if let Some(Attached { rx: Some(rx), .. }) = &self.attached {
-            rx.disarm();
+            rx.disarm(sleep);
         }
     }
 

@@ -18,7 +18,7 @@ use super::region::Region;
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::pool::{CHUNK, CHUNK_DATA, HEADROOM, MAX_FRAME, Pool};
-use crate::port::Counters;
+use crate::port::{Counters, Sleep};
 use crate::prefetch;
 
 /// Descriptors in a cache line.
@@ -106,9 +106,11 @@ impl Receiver {
     }
 
     /// Tells the peer that we poll.
-    pub(super) fn disarm(&self) {
+    pub(super) fn disarm(&self, sleep: &Sleep) {
         self.half.ring.set_masked(true);
-        self.half.event.heard();
+        if sleep.was_ended_by(self.half.event.fd()) {
+            self.half.event.heard();
+        }
     }
 
     /// The peer's index.

@@ -327,7 +327,7 @@ fn a_sleeper_is_woken_by_frames_by_connecting_and_after_reconnecting() {
     let slept = Instant::now();
     sleep.wait(Nanos::from_secs(10));
     assert!(slept.elapsed() < Duration::from_secs(5), "connecting does not wake");
-    a.ports[0].disarm();
+    a.ports[0].disarm(&sleep);
     for round in 0..3 {
         until("up", || a.is_up() && b.is_up());
         a.receive(0);
@@ -346,7 +346,7 @@ fn a_sleeper_is_woken_by_frames_by_connecting_and_after_reconnecting() {
             sleep.wait(Nanos::from_secs(10));
             assert!(slept.elapsed() < Duration::from_secs(5), "a frame does not wake, round {round}");
         });
-        a.ports[0].disarm();
+        a.ports[0].disarm(&sleep);
         assert_eq!(a.receive(0), [frame(round, 60)]);
         // Awake: the peer makes no system call for us, so nothing is left to wake a later sleep.
         b.send(0, &[frame(0, 60)]);

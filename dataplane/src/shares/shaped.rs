@@ -144,8 +144,8 @@ impl Port for Shaped {
         (self.inner.arm(sleep) || !self.intake.held.is_empty()) && !due
     }
 
-    fn disarm(&mut self) {
-        self.inner.disarm();
+    fn disarm(&mut self, sleep: &Sleep) {
+        self.inner.disarm(sleep);
     }
 
     fn deadline(&self) -> Option<Nanos> {

@@ -515,8 +515,12 @@ fn a_guest_is_listened_to_at_its_rate_over_all_of_its_ports() {
         shares.change(one, "burst", "0").unwrap();
         shares.change(one, "rate-from", &format!("{megabits}Mbit")).unwrap();
         let began = Nanos::now();
-        let mut bytes = 0;
+        let (mut bytes, mut last, mut held_up) = (0, began, 0);
         while Nanos::now().since(began) < Nanos::from_millis(200) {
+            // A busy machine takes us off the core for longer than a worker makes good.
+            let gap = Nanos::now().since(last);
+            held_up += if gap > Nanos::from_millis(5) { gap.0 } else { 0 };
+            last = last.plus(gap);
             for port in &mut ports {
                 port.pull(&mut pool, &mut burst);
                 bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
@@ -525,10 +529,12 @@ fn a_guest_is_listened_to_at_its_rate_over_all_of_its_ports() {
                 assert!(port.deadline().is_none_or(|due| due < now.plus(Nanos::from_millis(2))), "when to go on");
             }
         }
-        let exact = megabits * 125_000 * Nanos::now().since(began).0 / 1_000_000_000;
+        let over = |nanos| megabits * 125_000 * nanos / 1_000_000_000;
+        let elapsed = Nanos::now().since(began).0;
+        let exact = over(elapsed);
         // What a worker that was held up makes good, at most.
         assert!(
-            bytes >= exact * 97 / 100 && bytes <= exact * 101 / 100 + 600_000 * megabits / 80,
+            bytes >= over(elapsed - held_up) * 97 / 100 && bytes <= exact * 101 / 100 + 600_000 * megabits / 80,
             "{bytes} of {exact}"
         );
     }

@@ -293,7 +293,7 @@ fn a_sleeping_worker_is_woken_by_a_frame() {
     let sleep = Sleep::new().unwrap();
     assert!(port.arm(&sleep));
     let woken = std::thread::scope(|scope| {
-        let sleeper = scope.spawn(|| {
+        let sleeper = scope.spawn(move || {
             let began = Nanos::now();
             sleep.wait(Nanos::from_secs(5));
             Nanos::now().since(began)

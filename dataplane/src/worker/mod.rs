@@ -576,9 +576,11 @@ impl Worker {
         if ready {
             add(&self.counters.sleeps, 1);
             self.sleep.wait(timeout);
+        } else {
+            self.sleep.skip();
         }
         for slot in &mut self.slots {
-            slot.port.disarm();
+            slot.port.disarm(&self.sleep);
         }
         for peer in &mut self.peers {
             peer.rx.disarm();

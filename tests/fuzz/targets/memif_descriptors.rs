@@ -125,7 +125,8 @@ fn run(rig: &mut Rig, mut input: Input<'_>) {
             13 => rig.port.tick(&mut rig.pool, Nanos::now()),
             14 => {
                 rig.port.arm(&rig.sleep);
-                rig.port.disarm();
+                rig.sleep.wait(Nanos(0));
+                rig.port.disarm(&rig.sleep);
             }
             _ => write(rig, usize::from(u16::from_ne_bytes(input.take())), &input.take::<8>()),
         }

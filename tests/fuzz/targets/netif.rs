@@ -207,7 +207,8 @@ fn run(rig: &mut Rig, mut input: Input<'_>) {
             }
             13 => {
                 port.arm(sleep);
-                port.disarm();
+                sleep.wait(Nanos(0));
+                port.disarm(sleep);
             }
             14 => {
                 let [grant, frame, access] = input.take();

@@ -288,11 +288,11 @@ impl Port for VifPort {
         self.arm_vif(sleep) && ring
     }
 
-    fn disarm(&mut self) {
+    fn disarm(&mut self, sleep: &Sleep) {
         if let Some(ring) = &mut self.ring {
-            ring.disarm();
+            ring.disarm(sleep);
         }
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.link.as_mut().filter(|link| sleep.was_ended_by(link.events.fd())) else { return };
         if let Ok(n) = link.events.fired(&mut self.fired[self.fired_len..]) {
             self.fired_len += n;
         }
