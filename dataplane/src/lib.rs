@@ -10,6 +10,7 @@ pub mod control;
 pub mod doctor;
 pub mod drops;
 pub mod engine;
+pub mod fib;
 pub mod forward;
 pub mod frame;
 pub mod guest;
