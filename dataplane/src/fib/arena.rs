@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::quiesce::{Epochs, Reader};
+use super::quiesce::{self, Epochs, Reader};
 use super::region::Region;
 use super::slot::{NEXT_HOPS, Slot};
 
@@ -107,7 +107,7 @@ pub struct Arena {
     smalls: Region<AtomicU32>,
     next_hops: Region<AtomicU64>,
     hops: Region<AtomicU64>,
-    epochs: Arc<Epochs>,
+    epochs: quiesce::Arc<Epochs>,
     books: Mutex<Books>,
 }
 
@@ -122,7 +122,7 @@ impl Arena {
             smalls: Region::reserve(config.tables as usize * SMALL)?,
             next_hops: Region::reserve(NEXT_HOPS)?,
             hops: Region::reserve(HOPS * HOP)?,
-            epochs: Arc::default(),
+            epochs: quiesce::Arc::new(Epochs::default()),
             books: Mutex::new(Books {
                 blocks: Free::new(0, config.blocks),
                 smalls: Free::new(0, config.tables),
@@ -137,7 +137,7 @@ impl Arena {
 
     /// A seat for a worker that will read the tables.
     pub fn reader(&self) -> Reader {
-        self.epochs.reader()
+        Epochs::reader(&self.epochs)
     }
 
     /// The words of block `block`; none of a number that was never given out.

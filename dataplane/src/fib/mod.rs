@@ -11,7 +11,7 @@
 
 mod arena;
 mod next_hop;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod oracle;
 mod quiesce;
 mod region;
@@ -27,8 +27,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use arena::{Arena, ArenaConfig};
+#[cfg(test)]
+pub(crate) use next_hop::flow_of;
 pub use next_hop::{Decision, HopId, MAX_HOPS, NextHopId, ResolvedHop, Verdict};
-pub use quiesce::{Epochs, Reader};
+pub use quiesce::Reader;
 
 pub use crate::frame::BURST;
 use crate::prefix::Prefix;

@@ -16,6 +16,9 @@ use crate::rib::InterfaceId;
 /// Hops that one entry can share flows among.
 pub const MAX_HOPS: usize = 128;
 
+/// An odd factor with bits everywhere: the high bits of a product depend on all bits of a flow's hash.
+const SPREAD: u32 = 0x9e37_79b1;
+
 /// What a look-up answers: the number of a next-hop entry. 0 is "no route" for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHopId(pub u32);
@@ -105,8 +108,7 @@ pub(super) fn verdict(arena: &Arena, next_hop: u32, flow: u32) -> Verdict {
     match word >> kind::SHIFT {
         kind::ONE => Verdict::Via(HopId(word as u32)),
         kind::SHARED => {
-            // The high bits of a product depend on all bits of the flow's hash.
-            let bucket = flow.wrapping_mul(0x9e37_79b1) >> 24;
+            let bucket = flow.wrapping_mul(SPREAD) >> 24;
             let at = word as u32 as usize * BLOCK + bucket as usize;
             let hop = arena.block_words().get(at).map_or(0, |hop| hop.load(Ordering::Relaxed));
             Verdict::Via(HopId(hop))
@@ -343,7 +345,15 @@ fn parts(hops: &[(u32, u32)]) -> Vec<usize> {
     parts
 }
 
+/// A flow whose packets take the hop of this bucket.
 #[cfg(test)]
+pub(crate) fn flow_of(bucket: u8) -> u32 {
+    // The inverse of the factor modulo 2^32, by Newton's iteration.
+    let inverse = (0..5).fold(1_u32, |x, _| x.wrapping_mul(2_u32.wrapping_sub(SPREAD.wrapping_mul(x))));
+    (u32::from(bucket) << 24).wrapping_mul(inverse)
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

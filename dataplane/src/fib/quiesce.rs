@@ -7,7 +7,8 @@
 //!
 //! Nobody ever waits: what cannot be used again yet stays where it is.
 
-use sync::{Arc, AtomicU64, Mutex, Ordering, fence};
+pub(super) use sync::Arc;
+use sync::{AtomicU64, Mutex, Ordering, fence};
 
 /// Memory operations, real ones or those that `loom` can reorder.
 mod sync {
@@ -33,7 +34,7 @@ struct Seat(AtomicU64);
 
 /// The epochs of an engine, and its readers.
 #[derive(Debug)]
-pub struct Epochs {
+pub(super) struct Epochs {
     /// From 1; `OFFLINE` is none.
     current: AtomicU64,
     seats: Mutex<Vec<Arc<Seat>>>,
@@ -47,10 +48,10 @@ impl Default for Epochs {
 
 impl Epochs {
     /// A new reader, offline. Takes a lock: for the control side, before the worker runs.
-    pub fn reader(self: &Arc<Self>) -> Reader {
+    pub(super) fn reader(epochs: &Arc<Self>) -> Reader {
         let seat = Arc::new(Seat(AtomicU64::new(OFFLINE)));
-        self.seats().push(seat.clone());
-        Reader { seat, epochs: self.clone() }
+        epochs.seats().push(seat.clone());
+        Reader { seat, epochs: epochs.clone() }
     }
 
     fn seats(&self) -> impl std::ops::DerefMut<Target = Vec<Arc<Seat>>> + '_ {
@@ -123,7 +124,7 @@ mod tests {
         let epochs = Arc::new(Epochs::default());
         let first = epochs.advance();
         assert!(epochs.passed() >= first, "nobody reads");
-        let (mut a, mut b) = (epochs.reader(), epochs.reader());
+        let (mut a, mut b) = (Epochs::reader(&epochs), Epochs::reader(&epochs));
         a.online();
         let second = epochs.advance();
         assert!(epochs.passed() < second, "a may hold it; b is offline");
@@ -160,7 +161,7 @@ mod loom_tests {
             let epochs = Arc::new(Epochs::default());
             let slot = Arc::new(AtomicU32::new(0));
             let blocks = Arc::new([AtomicU32::new(10), AtomicU32::new(0)]);
-            let mut reader = epochs.reader();
+            let mut reader = Epochs::reader(&epochs);
             let worker = {
                 let (slot, blocks) = (slot.clone(), blocks.clone());
                 thread::spawn(move || {
