@@ -15,8 +15,8 @@ use cpu_time::time;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst, Frame};
-use pointsman_dataplane::guest::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
 use pointsman_dataplane::pool::Pool;
+use pointsman_dataplane::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_dataplane::wire::{arp, ipv4, ipv6, ndisc};
 

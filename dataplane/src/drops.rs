@@ -88,6 +88,18 @@ reasons! {
     TooBig = "too-big",
     /// Router: addressed to the router itself, which has no such service.
     NoService = "no-service",
+    /// Router: a route says that packets for there vanish.
+    Blackhole = "blackhole",
+    /// Router: a route says that the destination is unreachable.
+    RouteUnreachable = "route-unreachable",
+    /// Router: a route says that the destination is forbidden.
+    RouteProhibit = "route-prohibit",
+    /// Router: the source is not one that the interface leads to (RFC 3704).
+    SourceRoute = "source-route",
+    /// Router: the control plane is sent as many frames as it may be.
+    PuntRate = "punt-rate",
+    /// Router: the control plane's port is down.
+    PuntDown = "punt-down",
     /// A checksum that is to be completed lies outside the frame, or where none can be.
     ChecksumRequest = "checksum-request",
     /// A frame that is to be cut into segments is not what it is said to be, or the segments would be absurd.

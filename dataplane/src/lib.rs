@@ -26,6 +26,7 @@ pub mod port;
 mod prefetch;
 pub mod prefix;
 pub mod rib;
+pub mod router;
 pub mod shares;
 pub mod signals;
 pub mod tap;

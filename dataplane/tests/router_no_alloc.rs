@@ -9,9 +9,9 @@ use counting::calls;
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst};
-use pointsman_dataplane::guest::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Counters;
+use pointsman_dataplane::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_dataplane::wire::{arp, ipv4, ipv6, ndisc};
 

@@ -32,7 +32,7 @@
 mod fdb;
 mod stations;
 mod table;
-mod tag;
+pub(crate) mod tag;
 
 use std::sync::Arc;
 

@@ -49,15 +49,8 @@ impl Rewrite {
         let done = match self {
             Self::Keep => true,
             Self::Set(tci) => ethernet::set_tag(pool.head_mut(&mut frame), tci),
-            Self::Pop => ethernet::pop_tag(pool.head_mut(&mut frame)) && pool.grow_front(&mut frame, -(TAG as i16)),
-            Self::Push(_) if frame.len() + TAG > MAX_FRAME => {
-                pool.free(frame);
-                return Err(DropReason::Giant);
-            }
-            Self::Push(tci) => {
-                frame = with_room(pool, frame)?;
-                ethernet::push_tag(pool.head_mut(&mut frame), tci)
-            }
+            Self::Pop => return pop(pool, frame),
+            Self::Push(tci) => return push(pool, frame, tci),
         };
         if done {
             return Ok(frame);
@@ -66,6 +59,31 @@ impl Rewrite {
         pool.free(frame);
         Err(DropReason::Runt)
     }
+}
+
+/// Takes the tag off `frame`, or frees it and says why that was not possible.
+#[inline]
+pub(crate) fn pop(pool: &mut Pool, mut frame: Frame) -> Result<Frame, DropReason> {
+    if ethernet::pop_tag(pool.head_mut(&mut frame)) && pool.grow_front(&mut frame, -(TAG as i16)) {
+        return Ok(frame);
+    }
+    pool.free(frame);
+    Err(DropReason::Runt)
+}
+
+/// Puts a tag into `frame`, or frees it and says why that was not possible.
+#[inline]
+pub(crate) fn push(pool: &mut Pool, frame: Frame, tci: Tci) -> Result<Frame, DropReason> {
+    if frame.len() + TAG > MAX_FRAME {
+        pool.free(frame);
+        return Err(DropReason::Giant);
+    }
+    let mut frame = with_room(pool, frame)?;
+    if ethernet::push_tag(pool.head_mut(&mut frame), tci) {
+        return Ok(frame);
+    }
+    pool.free(frame);
+    Err(DropReason::Runt)
 }
 
 /// The frame with room for a tag before it: moved to other chunks when it has no headroom.

@@ -1,27 +1,11 @@
 //! The guest's side: a software router and a patch to a tap, each a forwarder over memif ports.
 //!
-//! The [`Router`](router::Router) is the virtual router of the benchmark: what a guest would run if it had nothing but
+//! The [`Router`](crate::router::Router) is the virtual router of the benchmark: what a guest would run if it had nothing but
 //! packets to move. The [`Patch`](patch::Patch) joins two ports, so that a namespace's own stack can be the router
 //! behind a tap. Neither knows of sockets, rings or a command line; [`spec`] turns the words of one into plain data.
 
-mod arp;
-mod cache;
-mod config;
-mod fragment;
-mod icmp;
-mod interface;
-mod ipv4;
-mod ipv6;
-mod link;
-mod ndisc;
-mod neighbour;
 pub mod patch;
-pub mod router;
-pub mod routes;
 pub mod spec;
-#[cfg(test)]
-mod tests;
-mod transmit;
 
 use std::fmt;
 use std::path::PathBuf;

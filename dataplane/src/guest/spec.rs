@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::MemifAddress;
-use super::config::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig};
 use crate::prefix::Prefix;
+use crate::router::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig};
 use crate::units::Mac;
 
 /// The MTU of a port that names none.

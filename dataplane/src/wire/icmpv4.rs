@@ -29,6 +29,8 @@ pub enum Error {
     ProtocolUnreachable,
     /// Nobody listens on the port.
     PortUnreachable,
+    /// A route forbids it (RFC 1812, 5.2.7.1: "communication administratively prohibited").
+    Prohibited,
     /// Longer than the next link carries, and must not be fragmented.
     FragmentationNeeded {
         /// What the link carries (RFC 1191).
@@ -46,6 +48,7 @@ impl Error {
             Self::ProtocolUnreachable => (3, 2),
             Self::PortUnreachable => (3, 3),
             Self::FragmentationNeeded { .. } => (3, 4),
+            Self::Prohibited => (3, 13),
             Self::TimeExceeded => (11, 0),
         }
     }
@@ -93,6 +96,7 @@ mod tests {
             (Error::ProtocolUnreachable, 3, 2, [0; 4]),
             (Error::PortUnreachable, 3, 3, [0; 4]),
             (Error::FragmentationNeeded { mtu: 1400 }, 3, 4, [0, 0, 0x05, 0x78]),
+            (Error::Prohibited, 3, 13, [0; 4]),
             (Error::TimeExceeded, 11, 0, [0; 4]),
         ] {
             let bytes = error.emit(&quote);

@@ -28,6 +28,10 @@ pub const REDIRECT: u8 = 137;
 pub enum Error {
     /// No route.
     NoRoute,
+    /// A route forbids it.
+    Prohibited,
+    /// A route says that there is no way to the destination.
+    RejectRoute,
     /// The next hop does not answer.
     AddressUnreachable,
     /// Nobody listens on the port.
@@ -60,7 +64,9 @@ impl Error {
     const fn fields(self) -> (u8, u8, u32) {
         match self {
             Self::NoRoute => (1, 0, 0),
+            Self::Prohibited => (1, 1, 0),
             Self::AddressUnreachable => (1, 3, 0),
+            Self::RejectRoute => (1, 6, 0),
             Self::PortUnreachable => (1, 4, 0),
             Self::PacketTooBig { mtu } => (2, 0, mtu),
             Self::TimeExceeded => (3, 0, 0),
@@ -129,7 +135,9 @@ mod tests {
         let quote = [0x60, 0, 0, 0];
         for (error, kind, code, rest) in [
             (Error::NoRoute, 1, 0, [0; 4]),
+            (Error::Prohibited, 1, 1, [0; 4]),
             (Error::AddressUnreachable, 1, 3, [0; 4]),
+            (Error::RejectRoute, 1, 6, [0; 4]),
             (Error::PortUnreachable, 1, 4, [0; 4]),
             (Error::PacketTooBig { mtu: 1280 }, 2, 0, [0, 0, 5, 0]),
             (Error::TimeExceeded, 3, 0, [0; 4]),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::Burst;
-use pointsman_dataplane::guest::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
+use pointsman_dataplane::router::{InterfaceAddress, InterfaceConfig, Router, RouterConfig};
 use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_fuzz::Input;

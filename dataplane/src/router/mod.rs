@@ -1,0 +1,236 @@
+//! A software router: IPv4 and IPv6, ARP and neighbour discovery, and the ICMP errors a router owes.
+//!
+//! Two ways through it. A *fast path* takes a packet that needs nothing but forwarding: for our Ethernet address, an
+//! honest header without options, time to live left, a neighbour that is known. The *slow path* takes everything else and
+//! decides alone what is right: a fast path never forwards what the slow one would not. The slow path is here, and does
+//! not know where routes come from ([`Routing`]); the fast paths are with those who do. [`fixed`] serves a router with a
+//! handful of static routes, by a cache of destinations: the virtual router of the benchmark.
+//! [`vrf`](crate::vrf) serves those of the engine, by forwarding tables of a million routes.
+//!
+//! An interface is a port, or a VLAN of a port. It may have a *punt port*, behind which a stack of somebody's own is the
+//! control plane: then what is for the router itself goes there ([`punt`]), and this router only forwards.
+//!
+//! It follows RFC 1812, RFC 4861, RFC 4443 and RFC 8200. Left out, on purpose: redirects, router advertisements,
+//! duplicate address detection, multicast forwarding and MLD, and reassembly (echo requests in fragments are answered in
+//! fragments).
+
+mod arp;
+pub(crate) mod cache;
+mod config;
+pub mod fixed;
+pub(crate) mod flow;
+mod fragment;
+mod icmp;
+mod interface;
+mod ipv4;
+mod ipv6;
+pub(crate) mod link;
+mod ndisc;
+pub(crate) mod neighbour;
+pub(crate) mod punt;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use config::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig, RouterError};
+pub(crate) use config::{objection_v4, objection_v6};
+pub use interface::SourceCheck;
+pub(crate) use interface::{Interface, Interfaces};
+
+use crate::drops::DropReason;
+use crate::forward::Outputs;
+use crate::frame::Frame;
+use crate::pool::Pool;
+use crate::rib::InterfaceId;
+use crate::units::{Mac, Nanos};
+use cache::Hop;
+use icmp::{EchoFragments, Limiter};
+use neighbour::Neighbours;
+use punt::Policer;
+
+/// How often an interface that came up tells its addresses (RFC 5227, ANNOUNCE_NUM).
+const ANNOUNCEMENTS: u8 = 2;
+/// Between two of these. RFC 4861 asks for a second at least.
+const ANNOUNCE_INTERVAL: Nanos = Nanos::from_secs(1);
+
+/// Where packets for a destination go; `A` is its kind of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target<A> {
+    /// To the router itself.
+    Local,
+    /// To everybody on a network, which no router forwards (RFC 2644), or to its anycast address.
+    Broadcast,
+    /// To the destination, which is a neighbour on this interface.
+    Link(InterfaceId),
+    /// To a neighbour on this interface, who knows further.
+    Gateway(InterfaceId, A),
+    /// Nowhere, and nobody is told.
+    Blackhole,
+    /// Nowhere; the sender is told that the host is unreachable.
+    Unreachable,
+    /// Nowhere; the sender is told that it is forbidden.
+    Prohibit,
+}
+
+/// What a router asks its table of routes. Answers come from memory alone: it is asked for every frame of the slow path.
+pub(crate) trait Routing: Send {
+    /// Whether a destination may have several ways, so that `flow` matters.
+    const MULTIPATH: bool;
+
+    /// Where packets for an IPv4 destination go: by the longest prefix that it is in. Of several ways `flow`, a number
+    /// that all packets of a flow share, chooses.
+    fn v4(&self, destination: Ipv4Addr, flow: u32) -> Option<Target<Ipv4Addr>>;
+
+    /// The same of an IPv6 destination.
+    fn v6(&self, destination: Ipv6Addr, flow: u32) -> Option<Target<Ipv6Addr>>;
+
+    /// Whether packets for `address` leave by `interface`, or by any: what a source must be to be believed.
+    fn leads(&self, address: IpAddr, by: Option<InterfaceId>) -> bool {
+        fn leads<A>(target: Option<Target<A>>, by: Option<InterfaceId>) -> bool {
+            match target {
+                Some(Target::Link(interface) | Target::Gateway(interface, _)) => by.is_none_or(|by| by == interface),
+                _ => false,
+            }
+        }
+        match address {
+            IpAddr::V4(address) => leads(self.v4(address, 0), by),
+            IpAddr::V6(address) => leads(self.v6(address, 0), by),
+        }
+    }
+
+    /// A packet for `destination` has gone this way. A fast path may do so again until the next [`forget`](Self::forget).
+    fn note_v4(&mut self, destination: Ipv4Addr, hop: Hop) {
+        let _ = (destination, hop);
+    }
+
+    /// The same of an IPv6 destination.
+    fn note_v6(&mut self, destination: Ipv6Addr, hop: Hop) {
+        let _ = (destination, hop);
+    }
+
+    /// Some neighbour has another Ethernet address, or none any more.
+    fn forget(&mut self) {}
+}
+
+/// A router whose routes are in `R`.
+pub struct Router<R = fixed::Cached> {
+    pub(crate) interfaces: Interfaces,
+    pub(crate) routes: R,
+    pub(crate) neighbours: Neighbours,
+    limiter: Limiter,
+    echo: EchoFragments,
+    /// What the stacks behind punt ports are spared.
+    policer: Policer,
+    /// Makes the flows of this router its own.
+    pub(crate) seed: u64,
+    /// Identification of the next IPv4 packet of our own.
+    ident: u16,
+}
+
+/// One frame's way through the slow path: on which interface it came in, when, and what it may touch.
+pub(crate) struct Io<'a> {
+    pub pool: &'a mut Pool,
+    pub out: &'a mut Outputs,
+    pub input: InterfaceId,
+    pub now: Nanos,
+}
+
+impl<R: Routing> Router<R> {
+    /// A router that knows no neighbour yet.
+    pub(crate) fn with(interfaces: Vec<Interface>, routes: R, policer: Policer) -> Self {
+        let seed = |n: u64| RandomState::new().hash_one(n);
+        Self {
+            interfaces: Interfaces(interfaces.into()),
+            routes,
+            neighbours: Neighbours::new(seed(1)),
+            limiter: Limiter::new(seed(2)),
+            echo: EchoFragments::default(),
+            policer,
+            seed: seed(3),
+            ident: 0,
+        }
+    }
+
+    /// Decides about a frame that needs more than forwarding, or whose way is not known.
+    #[inline(never)]
+    pub(crate) fn slow(&mut self, io: &mut Io<'_>, frame: Frame) {
+        let Some(header) = link::parse(io.pool.head(&frame)) else {
+            return self.drop(io, frame, DropReason::Runt);
+        };
+        let interface = &self.interfaces[io.input];
+        let to_us = header.destination == interface.mac;
+        if !to_us && !header.destination.is_group() {
+            return self.drop(io, frame, DropReason::NotForUs);
+        }
+        match header.ethertype {
+            link::IPV4 if to_us || interface.punt.is_none() => self.input_v4(io, frame, to_us),
+            link::IPV6 => self.input_v6(io, frame, to_us),
+            link::ARP => self.input_arp(io, frame, to_us),
+            _ if interface.punt.is_some() => self.punt(io, frame),
+            _ => self.drop(io, frame, DropReason::NotForUs),
+        }
+    }
+
+    /// Whether a packet that came in on `interface` may be from `source`, as far as routes tell.
+    pub(crate) fn is_right_source(&self, interface: InterfaceId, source: IpAddr) -> bool {
+        match self.interfaces[interface].check {
+            SourceCheck::Off => true,
+            SourceCheck::Loose => self.routes.leads(source, None),
+            SourceCheck::Strict => self.routes.leads(source, Some(interface)),
+        }
+    }
+
+    /// Ends `frame` here: frees it, and counts why at the port and the interface that it came in on.
+    pub(crate) fn drop(&self, io: &mut Io<'_>, frame: Frame, reason: DropReason) {
+        let interface = &self.interfaces[io.input];
+        interface.counters.dropped(reason, 1);
+        io.out.drop(io.pool, interface.port, frame, reason);
+    }
+
+    /// Counts a frame lost at `interface` that needs no freeing.
+    fn count_drop(&self, io: &mut Io<'_>, interface: InterfaceId, reason: DropReason) {
+        let interface = &self.interfaces[interface];
+        interface.counters.dropped(reason, 1);
+        io.out.count_drop(interface.port, reason);
+    }
+
+    /// Does what is due: tells addresses where a link came up, asks for neighbours, gives up on those that are silent.
+    pub(crate) fn attend(&mut self, io: &mut Io<'_>) {
+        for index in 0..self.interfaces.len() {
+            io.input = InterfaceId(index as u16);
+            let interface = &mut self.interfaces[io.input];
+            let up = io.out.is_up(interface.port);
+            // A stack behind a punt port speaks for itself.
+            if up && !interface.up && interface.punt.is_none() {
+                (interface.announcements, interface.announce_at) = (ANNOUNCEMENTS, io.now);
+            }
+            interface.up = up;
+            if up && interface.announcements > 0 && io.now >= interface.announce_at {
+                interface.announcements -= 1;
+                interface.announce_at = io.now.plus(ANNOUNCE_INTERVAL);
+                self.announce_v4(io);
+                self.announce_v6(io);
+            }
+        }
+        self.attend_neighbours(io);
+    }
+}
+
+/// The six bytes of an address in the low bits of a little-endian word: so a frame's first eight bytes are compared.
+pub(crate) const STATION: u64 = (1 << 48) - 1;
+
+/// An address as it lies in the low bits of a little-endian word.
+pub(crate) fn station(mac: Mac) -> u64 {
+    mac.as_u64().swap_bytes() >> 16
+}
+
+/// Whether an IPv6 source with these upper 64 bits is neither multicast, nor link-local, nor among the addresses with a
+/// special meaning (all of which begin with 64 zero bits).
+#[inline]
+pub(crate) const fn is_plain_source(high: u64) -> bool {
+    high != 0 && high >> 56 != 0xff && high >> 54 != 0xfe80 >> 6
+}

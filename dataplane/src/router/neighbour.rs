@@ -1,0 +1,578 @@
+//! The neighbours: who has which Ethernet address, for ARP and neighbour discovery alike.
+//!
+//! The states are those of RFC 4861, 7.3.2, for IPv4 too. A router hears nothing from the layers above, so an entry
+//! that is in use is asked again, by unicast, every half minute or so; the frames keep going meanwhile. The table is of
+//! fixed size and everything in it too: a peer can fill it, but it cannot make it grow, and it cannot push out a
+//! neighbour that answers.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+
+use crate::frame::Frame;
+use crate::rib::InterfaceId;
+use crate::units::{Mac, Nanos};
+
+/// Entries in all.
+const CAPACITY: usize = 1024;
+/// Entries that wait for a first answer at a time: so much room a scan of a network can take.
+const MAX_INCOMPLETE: usize = 256;
+/// Frames that wait for one neighbour (RFC 1122, 2.3.2.2, asks for at least one).
+const MAX_WAITING: usize = 4;
+/// Chunks of frames that wait for any neighbour.
+const MAX_WAITING_CHUNKS: usize = 512;
+/// Between two requests for one address (RFC 1122, 2.3.2.1; RFC 4861, RETRANS_TIMER).
+const RETRY: Nanos = Nanos::from_secs(1);
+/// Requests before giving up (RFC 4861, MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT).
+const ATTEMPTS: u8 = 3;
+/// How long an answer is good (RFC 4861, REACHABLE_TIME).
+const REACHABLE: Nanos = Nanos::from_secs(30);
+/// How long an entry that is used again waits for news before it is asked (RFC 4861, DELAY_FIRST_PROBE_TIME).
+const DELAY: Nanos = Nanos::from_secs(5);
+/// How long an entry that was used is held.
+const IN_USE: Nanos = Nanos::from_secs(60);
+/// After a search for room that found none, when the next one makes sense.
+const SEARCH_AGAIN: Nanos = Nanos::from_millis(100);
+
+const NEVER: Nanos = Nanos(u64::MAX);
+const NONE: u16 = u16::MAX;
+
+/// Frames that waited for a neighbour, with the ports they came in on.
+pub(crate) type Waiting = ArrayVec<(InterfaceId, Frame), MAX_WAITING>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not in use.
+    Free,
+    /// Asked for, no answer yet.
+    Incomplete,
+    /// Answered lately.
+    Reachable,
+    /// Known, but not confirmed lately.
+    Stale,
+    /// As stale, and in use.
+    Delay,
+    /// Being asked again.
+    Probe,
+    /// Did not answer. Frames for it are refused at once until it is asked again.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    interface: InterfaceId,
+    address: IpAddr,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    state: State,
+    mac: Mac,
+    attempts: u8,
+    /// When something is to be done about it.
+    due: Nanos,
+    /// When it was last used to send to; never, for one that was only heard of.
+    used: Option<Nanos>,
+    waiting: Waiting,
+    /// The next entry in its bucket, or in the free list.
+    next: u16,
+}
+
+/// What the table knows of a neighbour that a frame should go to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// Its address.
+    Known(Mac),
+    /// Nothing yet: the frame may wait in this slot. If `ask`, nobody has been asked before.
+    Pending { slot: u16, ask: bool },
+    /// It did not answer.
+    Failed,
+    /// There is no room to ask.
+    Full,
+}
+
+/// What a message says about its sender or target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// A neighbour asked for us, so it will be answered.
+    Asked,
+    /// A neighbour told its address: as an answer to our question or not, as news or not.
+    Told { solicited: bool, overrides: bool },
+}
+
+/// What came of a claim.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    /// The address is another than before.
+    pub changed: bool,
+    /// Frames that waited, and the address they waited for.
+    pub released: Option<(Mac, Waiting)>,
+}
+
+/// Something to be done about a neighbour.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Ask for it: all stations, or the one that had the address.
+    Ask { interface: InterfaceId, address: IpAddr, mac: Option<Mac> },
+    /// It did not answer; these frames waited for it. Routes through it are to be looked up anew.
+    Lost(Waiting),
+}
+
+/// The table.
+pub(crate) struct Neighbours {
+    entries: Box<[Entry]>,
+    buckets: Box<[u16]>,
+    free: u16,
+    seed: u64,
+    incomplete: usize,
+    waiting_chunks: usize,
+    /// No entry is due before.
+    next_due: Nanos,
+    /// Where the search for due entries is.
+    sweep: usize,
+    search_at: Nanos,
+}
+
+impl Neighbours {
+    /// An empty table. `seed` keeps a sender from choosing addresses that share a bucket.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::with_capacity(CAPACITY, seed)
+    }
+
+    fn with_capacity(capacity: usize, seed: u64) -> Self {
+        let entry = |index: usize| Entry {
+            key: Key { interface: InterfaceId(0), address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED) },
+            state: State::Free,
+            mac: Mac::default(),
+            attempts: 0,
+            due: NEVER,
+            used: None,
+            waiting: Waiting::new(),
+            next: if index + 1 < capacity { index as u16 + 1 } else { NONE },
+        };
+        Self {
+            entries: (0..capacity).map(entry).collect(),
+            buckets: vec![NONE; capacity.next_power_of_two()].into(),
+            free: 0,
+            seed,
+            incomplete: 0,
+            waiting_chunks: 0,
+            next_due: NEVER,
+            sweep: 0,
+            search_at: Nanos(0),
+        }
+    }
+
+    /// What is known of the neighbour that a frame is to be sent to now. Begins to ask when nothing is.
+    pub(crate) fn resolve(&mut self, interface: InterfaceId, address: IpAddr, now: Nanos) -> Resolution {
+        let key = Key { interface, address };
+        let Some(slot) = self.find(key) else {
+            if self.incomplete >= MAX_INCOMPLETE {
+                return Resolution::Full;
+            }
+            let Some(slot) = self.insert(key, State::Incomplete, now) else { return Resolution::Full };
+            let entry = &mut self.entries[slot as usize];
+            entry.attempts = 1;
+            entry.used = Some(now);
+            self.set_due(slot, now.plus(RETRY));
+            return Resolution::Pending { slot, ask: true };
+        };
+        let entry = &mut self.entries[slot as usize];
+        entry.used = Some(now);
+        let mac = entry.mac;
+        match entry.state {
+            State::Incomplete => Resolution::Pending { slot, ask: false },
+            State::Failed | State::Free => Resolution::Failed,
+            State::Reachable | State::Delay | State::Probe => Resolution::Known(mac),
+            State::Stale => {
+                self.set_state(slot, State::Delay, now.plus(DELAY));
+                Resolution::Known(mac)
+            }
+        }
+    }
+
+    /// Lets `frame`, which came in on `input`, wait for the neighbour in `slot`. Gives it back when there is no room.
+    pub(crate) fn wait(&mut self, slot: u16, input: InterfaceId, frame: Frame) -> Result<(), Frame> {
+        let chunks = frame.chunks();
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return Err(frame) };
+        if entry.state != State::Incomplete || self.waiting_chunks + chunks > MAX_WAITING_CHUNKS {
+            return Err(frame);
+        }
+        entry.waiting.try_push((input, frame)).map_err(|full| full.element().1)?;
+        self.waiting_chunks += chunks;
+        Ok(())
+    }
+
+    /// Takes in what a message says about a neighbour. `mac` is missing where the message had no such option.
+    pub(crate) fn learn(
+        &mut self,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: Option<Mac>,
+        claim: Claim,
+        now: Nanos,
+    ) -> Learned {
+        let key = Key { interface, address };
+        let Some(slot) = self.find(key) else {
+            if let (Some(mac), Claim::Asked) = (mac, claim)
+                && let Some(slot) = self.insert(key, State::Stale, now)
+            {
+                self.entries[slot as usize].mac = mac;
+            }
+            return Learned::default();
+        };
+        let entry = &mut self.entries[slot as usize];
+        let (solicited, overrides) = match claim {
+            Claim::Asked => (false, true),
+            Claim::Told { solicited, overrides } => (solicited, overrides),
+        };
+        if matches!(entry.state, State::Incomplete | State::Failed) {
+            let Some(mac) = mac else { return Learned::default() };
+            entry.mac = mac;
+            let waiting = self.take_waiting(slot);
+            self.settle(slot, solicited, now);
+            return Learned { changed: false, released: Some((mac, waiting)) };
+        }
+        let changed = mac.is_some_and(|mac| mac != entry.mac);
+        if changed && !overrides {
+            // Someone else claims the address, without insisting: ask who has it when it is next used.
+            if entry.state == State::Reachable {
+                self.set_state(slot, State::Stale, NEVER);
+            }
+            return Learned::default();
+        }
+        if let Some(mac) = mac {
+            entry.mac = mac;
+        }
+        if solicited || changed {
+            self.settle(slot, solicited, now);
+        }
+        Learned { changed, released: None }
+    }
+
+    fn settle(&mut self, slot: u16, reachable: bool, now: Nanos) {
+        match reachable {
+            true => self.set_state(slot, State::Reachable, now.plus(REACHABLE)),
+            false => self.set_state(slot, State::Stale, NEVER),
+        }
+    }
+
+    /// The next thing that is due, until there is nothing.
+    pub(crate) fn due(&mut self, now: Nanos) -> Option<Due> {
+        if now < self.next_due {
+            return None;
+        }
+        while self.sweep < self.entries.len() {
+            let slot = self.sweep as u16;
+            self.sweep += 1;
+            if self.entries[slot as usize].due <= now
+                && let Some(due) = self.expire(slot, now)
+            {
+                return Some(due);
+            }
+        }
+        self.sweep = 0;
+        self.next_due = self.entries.iter().map(|entry| entry.due).min().unwrap_or(NEVER);
+        None
+    }
+
+    fn expire(&mut self, slot: u16, now: Nanos) -> Option<Due> {
+        let entry = &mut self.entries[slot as usize];
+        let Key { interface, address } = entry.key;
+        let mac = entry.mac;
+        match entry.state {
+            State::Incomplete if entry.attempts < ATTEMPTS => {
+                entry.attempts += 1;
+                self.set_due(slot, now.plus(RETRY));
+                Some(Due::Ask { interface, address, mac: None })
+            }
+            State::Incomplete => {
+                let waiting = self.take_waiting(slot);
+                self.set_state(slot, State::Failed, now.plus(RETRY));
+                Some(Due::Lost(waiting))
+            }
+            State::Delay => {
+                entry.attempts = 1;
+                self.set_state(slot, State::Probe, now.plus(RETRY));
+                Some(Due::Ask { interface, address, mac: Some(mac) })
+            }
+            State::Probe if entry.attempts < ATTEMPTS => {
+                entry.attempts += 1;
+                self.set_due(slot, now.plus(RETRY));
+                Some(Due::Ask { interface, address, mac: Some(mac) })
+            }
+            State::Probe => {
+                self.remove(slot);
+                Some(Due::Lost(Waiting::new()))
+            }
+            State::Reachable => {
+                self.set_state(slot, State::Stale, NEVER);
+                None
+            }
+            State::Failed => {
+                self.remove(slot);
+                None
+            }
+            State::Stale | State::Free => {
+                entry.due = NEVER;
+                None
+            }
+        }
+    }
+
+    fn set_due(&mut self, slot: u16, due: Nanos) {
+        self.entries[slot as usize].due = due;
+        self.next_due = self.next_due.min(due);
+    }
+
+    fn set_state(&mut self, slot: u16, state: State, due: Nanos) {
+        let entry = &mut self.entries[slot as usize];
+        self.incomplete -= usize::from(entry.state == State::Incomplete);
+        self.incomplete += usize::from(state == State::Incomplete);
+        entry.state = state;
+        self.set_due(slot, due);
+    }
+
+    fn take_waiting(&mut self, slot: u16) -> Waiting {
+        let waiting = std::mem::take(&mut self.entries[slot as usize].waiting);
+        self.waiting_chunks -= waiting.iter().map(|(_, frame)| frame.chunks()).sum::<usize>();
+        waiting
+    }
+
+    fn bucket(&self, key: Key) -> usize {
+        let bits = match key.address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let mixed = super::cache::Key::spread(bits ^ u128::from(key.interface.0) << 100, self.seed);
+        (mixed >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    /// Whether there is an entry for `address`: it was asked for, or has asked.
+    pub(crate) fn knows(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.find(Key { interface, address }).is_some()
+    }
+
+    fn find(&self, key: Key) -> Option<u16> {
+        let mut slot = self.buckets[self.bucket(key)];
+        while slot != NONE {
+            let entry = &self.entries[slot as usize];
+            if entry.key == key {
+                return Some(slot);
+            }
+            slot = entry.next;
+        }
+        None
+    }
+
+    fn insert(&mut self, key: Key, state: State, now: Nanos) -> Option<u16> {
+        if self.free == NONE {
+            self.evict(now);
+        }
+        let slot = self.free;
+        if slot == NONE {
+            return None;
+        }
+        let bucket = self.bucket(key);
+        let entry = &mut self.entries[slot as usize];
+        self.free = entry.next;
+        entry.next = self.buckets[bucket];
+        entry.key = key;
+        entry.used = None;
+        entry.attempts = 0;
+        self.buckets[bucket] = slot;
+        self.set_state(slot, state, NEVER);
+        Some(slot)
+    }
+
+    fn remove(&mut self, slot: u16) {
+        debug_assert!(self.entries[slot as usize].waiting.is_empty());
+        let bucket = self.bucket(self.entries[slot as usize].key);
+        let next = self.entries[slot as usize].next;
+        let mut at = self.buckets[bucket];
+        if at == slot {
+            self.buckets[bucket] = next;
+        }
+        while at != NONE {
+            let entry = &mut self.entries[at as usize];
+            if entry.next == slot {
+                entry.next = next;
+            }
+            at = entry.next;
+        }
+        self.set_state(slot, State::Free, NEVER);
+        self.entries[slot as usize].next = self.free;
+        self.free = slot;
+    }
+
+    /// Makes room: for a neighbour that did not answer, else one that was only heard of, else one long unused. One that
+    /// answered lately, is being asked or is in use stays.
+    #[cold]
+    fn evict(&mut self, now: Nanos) {
+        if now < self.search_at {
+            return;
+        }
+        let rank = |entry: &Entry| match (entry.state, entry.used) {
+            (State::Failed, _) => Some((0, Nanos(0))),
+            (State::Stale, None) => Some((1, Nanos(0))),
+            (State::Stale, Some(used)) if now.since(used) > IN_USE => Some((2, used)),
+            _ => None,
+        };
+        let ranked = self.entries.iter().enumerate().filter_map(|(slot, entry)| Some((rank(entry)?, slot)));
+        match ranked.min() {
+            Some((_, slot)) => self.remove(slot as u16),
+            None => self.search_at = now.plus(SEARCH_AGAIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    const LINK: InterfaceId = InterfaceId(3);
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+    const ANSWER: Claim = Claim::Told { solicited: true, overrides: true };
+    const NEWS: Claim = Claim::Told { solicited: false, overrides: true };
+
+    fn address(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+    }
+
+    fn secs(n: u64) -> Nanos {
+        Nanos::from_secs(n)
+    }
+
+    fn drain(table: &mut Neighbours, now: Nanos) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(due) = table.due(now) {
+            all.push(match due {
+                Due::Ask { mac, .. } => format!("ask {mac:?}"),
+                Due::Lost(waiting) => format!("lost {}", waiting.len()),
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn a_neighbour_that_is_silent_is_asked_three_times_a_second_apart() {
+        let mut pool = Pool::new(64).unwrap();
+        let mut table = Neighbours::new(1);
+        let Resolution::Pending { slot, ask: true } = table.resolve(LINK, address(1), secs(100)) else { panic!() };
+        for i in 0..6 {
+            let waits = table.wait(slot, LINK, pool.frame_from(&[1; 60]).unwrap());
+            assert_eq!(waits.is_ok(), i < MAX_WAITING);
+            waits.unwrap_or_else(|frame| pool.free(frame));
+        }
+        assert_eq!(table.resolve(LINK, address(1), secs(100)), Resolution::Pending { slot, ask: false });
+        assert!(drain(&mut table, Nanos::from_millis(100_999)).is_empty());
+        assert_eq!(drain(&mut table, secs(101)), ["ask None"]);
+        assert_eq!(drain(&mut table, secs(102)), ["ask None"]);
+        assert_eq!(drain(&mut table, secs(103)), ["lost 4"]);
+        assert_eq!(table.resolve(LINK, address(1), secs(103)), Resolution::Failed);
+        assert!(drain(&mut table, secs(104)).is_empty());
+        assert_eq!(table.resolve(LINK, address(1), secs(104)), Resolution::Pending { slot, ask: true });
+    }
+
+    #[test]
+    fn an_answer_releases_what_waited() {
+        let mut pool = Pool::new(64).unwrap();
+        let mut table = Neighbours::new(1);
+        let Resolution::Pending { slot, .. } = table.resolve(LINK, address(1), secs(1)) else { panic!() };
+        table.wait(slot, LINK, pool.frame_from(&[1; 60]).unwrap()).unwrap();
+        let learned = table.learn(LINK, address(1), None, ANSWER, secs(1));
+        assert!(learned.released.is_none(), "an answer without an address is none");
+        let learned = table.learn(LINK, address(1), Some(A), ANSWER, secs(1));
+        assert_eq!(learned.released.map(|(mac, waiting)| (mac, waiting.len())), Some((A, 1)));
+        assert_eq!(table.waiting_chunks, 0);
+        assert_eq!(table.resolve(LINK, address(1), secs(1)), Resolution::Known(A));
+        assert!(
+            matches!(table.resolve(InterfaceId(4), address(1), secs(1)), Resolution::Pending { .. }),
+            "by interface"
+        );
+    }
+
+    #[test]
+    fn one_in_use_is_asked_again_and_lost_when_it_is_gone() {
+        let mut table = Neighbours::new(1);
+        table.resolve(LINK, address(1), secs(0));
+        table.learn(LINK, address(1), Some(A), ANSWER, secs(0));
+        assert!(drain(&mut table, secs(30)).is_empty());
+        assert!(drain(&mut table, secs(100)).is_empty(), "unused: nobody asks");
+        assert_eq!(table.resolve(LINK, address(1), secs(100)), Resolution::Known(A));
+        assert_eq!(drain(&mut table, secs(105)), ["ask Some(02:00:00:00:00:0a)"]);
+        assert_eq!(table.resolve(LINK, address(1), secs(105)), Resolution::Known(A), "frames keep going");
+        table.learn(LINK, address(1), Some(A), ANSWER, secs(105));
+        assert!(drain(&mut table, secs(134)).is_empty());
+        drain(&mut table, secs(135));
+        table.resolve(LINK, address(1), secs(135));
+        for second in 140..143 {
+            assert_eq!(drain(&mut table, secs(second)).len(), 1);
+        }
+        assert_eq!(drain(&mut table, secs(143)), ["lost 0"]);
+        assert!(matches!(table.resolve(LINK, address(1), secs(143)), Resolution::Pending { ask: true, .. }));
+    }
+
+    #[test]
+    fn claims_count_as_rfc_4861_says() {
+        let mut table = Neighbours::new(1);
+        table.learn(LINK, address(1), Some(A), NEWS, secs(0));
+        assert!(table.find(Key { interface: LINK, address: address(1) }).is_none(), "news makes no entry");
+        table.learn(LINK, address(1), Some(A), Claim::Asked, secs(0));
+        assert_eq!(table.resolve(LINK, address(1), secs(0)), Resolution::Known(A));
+        assert!(table.learn(LINK, address(1), Some(B), NEWS, secs(0)).changed);
+        assert_eq!(table.resolve(LINK, address(1), secs(0)), Resolution::Known(B));
+        let polite = Claim::Told { solicited: true, overrides: false };
+        assert!(!table.learn(LINK, address(1), Some(A), polite, secs(0)).changed);
+        assert_eq!(table.resolve(LINK, address(1), secs(0)), Resolution::Known(B), "without insisting nothing changes");
+        assert!(!table.learn(LINK, address(1), Some(B), ANSWER, secs(0)).changed);
+    }
+
+    #[test]
+    fn a_flood_of_askers_does_not_push_out_who_answers() {
+        let mut table = Neighbours::with_capacity(16, 1);
+        for n in 0..4 {
+            table.resolve(LINK, address(n), secs(100));
+            table.learn(LINK, address(n), Some(A), ANSWER, secs(100));
+        }
+        for n in 100..1000 {
+            table.learn(LINK, address(n), Some(B), Claim::Asked, secs(100));
+        }
+        for n in 0..4 {
+            assert_eq!(table.resolve(LINK, address(n), secs(100)), Resolution::Known(A));
+        }
+        assert_eq!(table.resolve(LINK, address(999), secs(100)), Resolution::Known(B), "the newest was let in");
+    }
+
+    #[test]
+    fn a_scan_is_bounded_and_its_room_comes_back() {
+        let mut table = Neighbours::new(1);
+        let asked = |table: &mut Neighbours, now| {
+            (0..CAPACITY as u32)
+                .filter(|&n| matches!(table.resolve(LINK, address(n), now), Resolution::Pending { ask: true, .. }))
+                .count()
+        };
+        assert_eq!(asked(&mut table, secs(1)), MAX_INCOMPLETE);
+        for second in 2..6 {
+            drain(&mut table, secs(second));
+        }
+        assert_eq!(table.incomplete, 0);
+        assert_eq!(asked(&mut table, secs(6)), MAX_INCOMPLETE);
+    }
+
+    #[test]
+    fn a_full_table_of_live_neighbours_refuses() {
+        let mut table = Neighbours::with_capacity(2, 1);
+        for n in 0..2 {
+            table.resolve(LINK, address(n), secs(100));
+            table.learn(LINK, address(n), Some(A), ANSWER, secs(100));
+        }
+        assert_eq!(table.resolve(LINK, address(9), secs(100)), Resolution::Full);
+        drain(&mut table, secs(130));
+        assert_eq!(table.resolve(LINK, address(9), secs(131)), Resolution::Full, "used within the minute");
+        assert!(matches!(table.resolve(LINK, address(9), secs(161)), Resolution::Pending { .. }));
+    }
+}
