@@ -21,6 +21,9 @@ pub trait Forward: Send {
     fn tick(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
         let _ = (pool, out, now);
     }
+
+    /// The worker is about to sleep: nothing will be looked up until it calls again.
+    fn rest(&mut self) {}
 }
 
 /// What leaves: frames sorted by output port, until the worker pushes them.

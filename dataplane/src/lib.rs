@@ -32,5 +32,6 @@ pub mod signals;
 pub mod tap;
 mod timeslice;
 pub mod units;
+pub mod vrf;
 pub mod wire;
 pub mod worker;

@@ -25,6 +25,11 @@ impl<'t> Lines<'t> {
         Self { text, starts: std::iter::once(0).chain(after_newline).collect() }
     }
 
+    /// The first byte of the line of `place`.
+    pub(super) fn offset(&self, place: Place) -> usize {
+        self.starts.get(place.line as usize - 1).copied().unwrap_or(self.text.len())
+    }
+
     /// The place of the byte at `offset`, or of the end if the text is shorter.
     pub(super) fn place(&self, offset: usize) -> Place {
         let offset = offset.min(self.text.len());

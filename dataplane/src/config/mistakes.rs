@@ -35,6 +35,12 @@ impl<'t> Mistakes<'t> {
         self.found.push((at, self.error(place, thing, wrong.into(), remedy.into())));
     }
 
+    /// As [`add`](Self::add), of a place instead of a byte.
+    pub(super) fn add_at(&mut self, place: Place, thing: &str, wrong: impl Into<String>, remedy: impl Into<String>) {
+        let at = self.lines.offset(place);
+        self.add(at, thing, wrong, remedy);
+    }
+
     /// Something that is missing: not said of a file with syntax errors, because it may be in what could not be read.
     pub(super) fn add_missing(&mut self, at: usize, thing: &str, wrong: impl Into<String>, remedy: impl Into<String>) {
         if self.broken.is_empty() {

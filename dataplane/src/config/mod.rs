@@ -18,11 +18,13 @@ mod span;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod vrf;
 
 use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use machine::usable_cores;
+pub use vrf::{VrfInterfaceSpec, VrfSpec};
 
 use crate::link_rate::LineRate;
 use crate::netdev::Mode;
@@ -50,6 +52,8 @@ pub struct Config {
     pub seats: usize,
     /// All ports, those of guests included, in the order of the file: uplinks first, then guest by guest.
     pub ports: Vec<PortSpec>,
+    /// Routing tables, with the interfaces between which they route. All ports of one have the same worker.
+    pub vrfs: Vec<VrfSpec>,
 }
 
 /// `[[worker]]`: a thread that forwards.
@@ -98,7 +102,7 @@ pub struct PortSpec {
     pub guest: Option<usize>,
     /// What is on its other side.
     pub kind: PortKind,
-    /// The bridge domains that it is in: at least one.
+    /// The bridge domains that it is in: at least one, but for a port that VRFs use.
     pub membership: Membership,
     /// Addresses that the guest may send from and is reached at. At least one for a guest's port, none for others.
     pub macs: Vec<Mac>,

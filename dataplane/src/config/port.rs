@@ -23,11 +23,13 @@ pub(super) struct PortReader<'d> {
     /// Who has a MAC: per address, the domains that it is in, and where the file says so.
     macs: HashMap<Mac, Vec<(Vec<usize>, Place)>>,
     stations: usize,
+    /// Ports in no bridge domain: where they begin, and what messages call them. A VRF may use them.
+    pub(super) homeless: Vec<(usize, String)>,
 }
 
 impl<'d> PortReader<'d> {
     pub(super) fn new(domains: &'d [DomainSpec], workers: usize, claims: Claims) -> Self {
-        Self { claims, domains, workers, ports: 0, macs: HashMap::new(), stations: 0 }
+        Self { claims, domains, workers, ports: 0, macs: HashMap::new(), stations: 0, homeless: Vec::new() }
     }
 
     /// Reads one port; a guest's comes with the guest's index and the name that the port has if it gives none.
@@ -52,7 +54,7 @@ impl<'d> PortReader<'d> {
             let remedy = "give each port a name of its own";
             self.claims.claim(mistakes, ("port", default), section.at, &section.thing, remedy);
         }
-        let membership = self.membership(mistakes, &mut section);
+        let membership = self.membership(mistakes, &mut section, guest.is_some());
         let macs = self.macs(mistakes, &mut section, guest.is_some(), &membership);
         let line_rate = read_rate(mistakes, &mut section, "line_rate");
         let worker = self.worker(mistakes, &mut section);
@@ -85,12 +87,14 @@ impl<'d> PortReader<'d> {
         None
     }
 
-    fn membership(&self, mistakes: &mut Mistakes<'_>, section: &mut Section<'_, '_>) -> Membership {
+    fn membership(&mut self, mistakes: &mut Mistakes<'_>, section: &mut Section<'_, '_>, of_guest: bool) -> Membership {
         let native = section.string(mistakes, "domain");
         let vlans = section.value("vlans");
         if !section.has("domain") && !section.has("vlans") {
-            let remedy = "give it domain = NAME (untagged), or vlans = { 10 = NAME }";
-            mistakes.add_missing(section.at, &section.thing, "it is in no domain", remedy);
+            match of_guest {
+                true => add_homeless(mistakes, section.at, &section.thing),
+                false => self.homeless.push((section.at, section.thing.clone())),
+            }
         }
         let mut membership = Membership::default();
         // Where each domain was given: a domain reached in two ways would have two tags to send with.
@@ -229,6 +233,12 @@ impl<'d> PortReader<'d> {
             mistakes.add(at, thing, wrong, "spread the guests over several engines");
         }
     }
+}
+
+/// Says of a port that it is in no bridge domain.
+pub(super) fn add_homeless(mistakes: &mut Mistakes<'_>, at: usize, thing: &str) {
+    let remedy = "give it domain = NAME (untagged), or vlans = { 10 = NAME }";
+    mistakes.add_missing(at, thing, "it is in no domain", remedy);
 }
 
 const _: () = assert!(size_of::<PortId>() == size_of::<u16>(), "the bound on ports is that of their numbers");

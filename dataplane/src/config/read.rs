@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
-use super::port::PortReader;
+use super::port::{PortReader, add_homeless};
 use super::section::{Found, Section};
 use super::span::parse_span;
-use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, WorkerSpec};
+use super::vrf::{VrfReader, place_vrfs};
+use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, PortSpec, VrfSpec, WorkerSpec};
 use crate::link_rate::LineRate;
 use crate::shares::{GuestTerms, MOST_BURST, SLOWEST, Weight};
 use crate::units::Nanos;
@@ -73,12 +74,13 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
     let workers = read_workers(mistakes, &mut root, &mut claims);
     let domains = read_domains(mistakes, &mut root, &mut claims);
     let mut reader = PortReader::new(&domains, workers.len(), claims);
-    let mut ports = Vec::new();
+    let (mut ports, mut begins) = (Vec::new(), Vec::new());
     for (n, (at, table)) in root.sections(mistakes, "port", "port").into_iter().enumerate() {
         let section = Section::new(format!("[[port]] {}", n + 1), at, table);
         ports.extend(reader.read(mistakes, section, None));
+        begins.resize(ports.len(), at);
     }
-    let mut guests = Vec::new();
+    let (mut guests, mut portless) = (Vec::new(), Vec::new());
     for (n, (at, table)) in root.sections(mistakes, "guest", "guest").into_iter().enumerate() {
         let mut section = Section::new(format!("[[guest]] {}", n + 1), at, table);
         let name = read_name(mistakes, &mut section, &mut reader.claims, "guest");
@@ -86,8 +88,7 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         let terms = read_terms(mistakes, &mut section);
         let tables = section.sections(mistakes, "port", "guest.port");
         if tables.is_empty() && !section.has("port") {
-            let remedy = "add a [[guest.port]] section below it";
-            mistakes.add_missing(at, &section.thing, "it has no port", remedy);
+            portless.push((guests.len(), at, section.thing.clone()));
         }
         for (n, (at, table)) in tables.into_iter().enumerate() {
             let default_name = format!("{name}.{n}");
@@ -97,6 +98,13 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         section.finish(mistakes, |_| Some("a guest has a name, a weight, rates and [[guest.port]] sections".into()));
         guests.push(GuestSpec { name, terms, place: mistakes.place(at) });
     }
+    let vrfs = read_vrfs(mistakes, &mut root, &mut reader, (&mut ports, &begins), &guests);
+    for (guest, at, thing) in portless {
+        if !vrfs.iter().any(|vrf| vrf.guest == Some(guest)) {
+            mistakes.add_missing(at, &thing, "it has no port", "add a [[guest.port]] section below it");
+        }
+    }
+    place_vrfs(mistakes, &vrfs, &mut ports, workers.len());
     if !root.has("port") && !root.has("guest") && seats == 0 {
         let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers; or seats for \
                       those that come later";
@@ -104,7 +112,30 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
     }
     root.finish(mistakes, |_| None);
     let control = control.map_or_else(|| DEFAULT_CONTROL.into(), |found| found.value);
-    Config { file: file.to_owned(), control, workers, domains, guests, seats, ports }
+    Config { file: file.to_owned(), control, workers, domains, guests, seats, ports, vrfs }
+}
+
+fn read_vrfs(
+    mistakes: &mut Mistakes<'_>,
+    root: &mut Section<'_, '_>,
+    reader: &mut PortReader<'_>,
+    (ports, begins): (&mut Vec<PortSpec>, &[usize]),
+    guests: &[GuestSpec],
+) -> Vec<VrfSpec> {
+    let mut vrf_reader = VrfReader::new(ports, guests);
+    let mut vrfs = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "vrf", "vrf").into_iter().enumerate() {
+        let section = Section::new(format!("[[vrf]] {}", n + 1), at, table);
+        vrfs.push(vrf_reader.read(mistakes, section, &mut reader.claims));
+    }
+    for (at, thing) in &reader.homeless {
+        // A port of no known kind has no place among the ports; that has been said of it.
+        let port = begins.iter().position(|begin| begin == at);
+        if port.is_none_or(|port| !vrf_reader.uses(port)) {
+            add_homeless(mistakes, *at, thing);
+        }
+    }
+    vrfs
 }
 
 /// What a guest is entitled to.
@@ -184,7 +215,7 @@ fn read_domains(mistakes: &mut Mistakes<'_>, root: &mut Section<'_, '_>, claims:
 }
 
 /// The section's name, which must be there, and which messages call the section by from then on.
-fn read_name(
+pub(super) fn read_name(
     mistakes: &mut Mistakes<'_>,
     section: &mut Section<'_, '_>,
     claims: &mut Claims,

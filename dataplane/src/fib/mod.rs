@@ -34,6 +34,7 @@ pub use quiesce::Reader;
 
 pub use crate::frame::BURST;
 use crate::prefix::Prefix;
+use crate::rib::InterfaceId;
 use next_hop::NextHops;
 use slot::Slot;
 use table::{Shape, Table};
@@ -117,7 +118,18 @@ impl Fib {
     /// the same hop.
     #[inline]
     pub fn verdict(&self, next_hop: u32, flow: u32) -> Verdict {
+        next_hop::verdict(&self.arena, next_hop, || flow)
+    }
+
+    /// As [`verdict`](Self::verdict), where the flow is worked out only when there are several hops.
+    #[inline]
+    pub fn verdict_by(&self, next_hop: u32, flow: impl FnOnce() -> u32) -> Verdict {
         next_hop::verdict(&self.arena, next_hop, flow)
+    }
+
+    /// Whether some hop of the entry leaves by `interface`.
+    pub fn leaves_by(&self, next_hop: u32, interface: InterfaceId) -> bool {
+        next_hop::leaves_by(&self.arena, next_hop, interface)
     }
 
     /// Where the hop of a verdict leads.

@@ -102,13 +102,13 @@ mod hop {
 
 /// What is done with a packet of a flow, by the entry that the look-up answered.
 #[inline(always)]
-pub(super) fn verdict(arena: &Arena, next_hop: u32, flow: u32) -> Verdict {
+pub(super) fn verdict(arena: &Arena, next_hop: u32, flow: impl FnOnce() -> u32) -> Verdict {
     let Some(word) = arena.next_hops().get(next_hop as usize) else { return Verdict::NoRoute };
     let word = word.load(Ordering::Acquire);
     match word >> kind::SHIFT {
         kind::ONE => Verdict::Via(HopId(word as u32)),
         kind::SHARED => {
-            let bucket = flow.wrapping_mul(SPREAD) >> 24;
+            let bucket = flow().wrapping_mul(SPREAD) >> 24;
             let at = word as u32 as usize * BLOCK + bucket as usize;
             let hop = arena.block_words().get(at).map_or(0, |hop| hop.load(Ordering::Relaxed));
             Verdict::Via(HopId(hop))
@@ -119,6 +119,22 @@ pub(super) fn verdict(arena: &Arena, next_hop: u32, flow: u32) -> Verdict {
         kind::UNREACHABLE => Verdict::Unreachable,
         kind::PROHIBIT => Verdict::Prohibit,
         _ => Verdict::NoRoute,
+    }
+}
+
+/// Whether some hop of the entry leaves by `interface`.
+pub(super) fn leaves_by(arena: &Arena, next_hop: u32, interface: InterfaceId) -> bool {
+    let by = |id: u32| hop(arena, HopId(id)).interface == interface;
+    let Some(word) = arena.next_hops().get(next_hop as usize) else { return false };
+    let word = word.load(Ordering::Acquire);
+    match word >> kind::SHIFT {
+        kind::ONE => by(word as u32),
+        kind::SHARED => {
+            let first = word as u32 as usize * BLOCK;
+            let hops = arena.block_words().get(first..first + BLOCK).unwrap_or_default();
+            hops.iter().any(|hop| by(hop.load(Ordering::Relaxed)))
+        }
+        _ => false,
     }
 }
 

@@ -14,7 +14,7 @@ const SLOTS: usize = 1024;
 
 /// Where packets for a destination go.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hop {
+pub struct Hop {
     /// The output port.
     pub port: PortId,
     /// The interface that the port, or a VLAN of it, is.

@@ -9,7 +9,7 @@ use super::cache::{Hop, RouteCache};
 use super::config::build;
 use super::punt::Policer;
 use super::routes::Routes;
-use super::{Io, Router, RouterConfig, RouterError, Routing, STATION, Target, is_plain_source, link, station};
+use super::{Io, Router, RouterConfig, RouterError, Routing, STATION, Target, fast, link, station};
 use crate::drops::DropReason;
 use crate::forward::{Forward, Outputs};
 use crate::frame::{Burst, ETHERNET_HEADER, Frame};
@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::rib::InterfaceId;
 use crate::units::{Nanos, PortId};
 use crate::wire::field::{get, get16, get32};
-use crate::wire::{checksum, ipv4, ipv6};
+use crate::wire::{ipv4, ipv6};
 
 /// How long the caches are believed at most. It bounds how late the router learns that a neighbour is still in use.
 const REFRESH: Nanos = Nanos::from_secs(1);
@@ -33,11 +33,11 @@ pub struct Cached {
 impl Routing for Cached {
     const MULTIPATH: bool = false;
 
-    fn v4(&self, destination: Ipv4Addr, _flow: u32) -> Option<Target<Ipv4Addr>> {
+    fn v4(&self, destination: Ipv4Addr, _flow: u32) -> Option<Target> {
         self.routes.v4(destination)
     }
 
-    fn v6(&self, destination: Ipv6Addr, _flow: u32) -> Option<Target<Ipv6Addr>> {
+    fn v6(&self, destination: Ipv6Addr, _flow: u32) -> Option<Target> {
         self.routes.v6(destination)
     }
 
@@ -78,12 +78,7 @@ impl Router<Cached> {
         let hop = match get16::<12, _>(ether) {
             link::IPV4 => {
                 let header = packet.first_chunk_mut::<{ ipv4::HEADER }>()?;
-                let total = usize::from(get16::<{ ipv4::field::LENGTH }, _>(header));
-                let honest = header[ipv4::field::VERSION_IHL] == 0x45
-                    && (ipv4::HEADER..=len).contains(&total)
-                    && header[ipv4::field::TTL] > 1
-                    && checksum::holds(header);
-                if !honest || ipv4::is_martian_source(get32::<{ ipv4::field::SOURCE }, _>(header)) {
+                if !fast::is_plain_v4(header, len) {
                     return None;
                 }
                 let hop = self.routes.v4.get(get32::<{ ipv4::field::DESTINATION }, _>(header))?;
@@ -95,12 +90,7 @@ impl Router<Cached> {
             }
             link::IPV6 => {
                 let header = packet.first_chunk_mut::<{ ipv6::HEADER }>()?;
-                let total = ipv6::HEADER + usize::from(get16::<{ ipv6::field::LENGTH }, _>(header));
-                let honest = header[0] >> 4 == 6
-                    && total <= len
-                    && header[ipv6::field::HOP_LIMIT] > 1
-                    && header[ipv6::field::NEXT] != ipv6::HOP_BY_HOP;
-                if !honest || !is_plain_source(u64::from_be_bytes(get::<{ ipv6::field::SOURCE }, 8, _>(header))) {
+                if !fast::is_plain_v6(header, len) {
                     return None;
                 }
                 let key = u128::from_be_bytes(get::<{ ipv6::field::DESTINATION }, 16, _>(header));

@@ -44,7 +44,8 @@ impl<R: Routing> Router<R> {
         // A route to ourselves or to a broadcast address: not from a neighbour's own address.
         let (interface, neighbour) = match self.routes.v4(destination, 0) {
             Some(Target::Link(interface)) => (interface, destination),
-            Some(Target::Gateway(interface, gateway)) => (interface, gateway),
+            Some(Target::Gateway(interface, IpAddr::V4(gateway))) => (interface, gateway),
+            Some(Target::Gateway(interface, IpAddr::V6(_))) => (interface, destination),
             _ => return,
         };
         let Some(source) = self.speaker_v4(interface, neighbour) else { return };

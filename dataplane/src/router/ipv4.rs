@@ -1,6 +1,6 @@
 //! The slow path of IPv4: every packet that the fast path leaves (RFC 1812, 5.2).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::icmp::TTL;
 use super::interface::SourceCheck;
@@ -40,7 +40,7 @@ impl<R: Routing> Router<R> {
         }
         let flow = if R::MULTIPATH { flow::v4(link::packet(io.pool.head(&frame)), self.seed) } else { 0 };
         let (interface, neighbour) = match self.routes.v4(destination, flow) {
-            Some(Target::Link(interface)) => (interface, destination),
+            Some(Target::Link(interface)) => (interface, destination.into()),
             Some(Target::Gateway(interface, gateway)) => (interface, gateway),
             Some(Target::Local) => return self.deliver_v4(io, frame, header),
             other => return self.refuse_v4(io, frame, other),
@@ -49,7 +49,7 @@ impl<R: Routing> Router<R> {
     }
 
     /// Ends a packet that no route leads on, and tells its sender where that is due (RFC 1812, 5.2.7.1).
-    fn refuse_v4(&mut self, io: &mut Io<'_>, frame: Frame, target: Option<Target<Ipv4Addr>>) {
+    fn refuse_v4(&mut self, io: &mut Io<'_>, frame: Frame, target: Option<Target>) {
         let (error, reason) = match target {
             None => (Some(icmpv4::Error::NetUnreachable), DropReason::NoRoute),
             Some(Target::Unreachable) => (Some(icmpv4::Error::HostUnreachable), DropReason::RouteUnreachable),
@@ -69,7 +69,7 @@ impl<R: Routing> Router<R> {
         mut frame: Frame,
         header: Header,
         interface: InterfaceId,
-        neighbour: Ipv4Addr,
+        neighbour: IpAddr,
     ) {
         if header.ttl <= 1 {
             self.report_v4(io, &frame, icmpv4::Error::TimeExceeded);
@@ -83,7 +83,7 @@ impl<R: Routing> Router<R> {
         if let Some(fixed) = link::packet_mut(io.pool.head_mut(&mut frame)).first_chunk_mut() {
             ipv4::decrement_ttl(fixed);
         }
-        if let Some(hop) = self.hand_over(io, frame, interface, neighbour.into()) {
+        if let Some(hop) = self.hand_over(io, frame, interface, neighbour) {
             self.routes.note_v4(header.destination, hop);
         }
     }

@@ -1,6 +1,6 @@
 //! The slow path of IPv6: every packet that the fast path leaves (RFC 8200).
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
 use super::icmp::TTL;
 use super::interface::SourceCheck;
@@ -62,7 +62,7 @@ impl<R: Routing> Router<R> {
             return self.drop(io, frame, DropReason::SourceRoute);
         }
         let (interface, neighbour) = match target {
-            Some(Target::Link(interface)) => (interface, destination),
+            Some(Target::Link(interface)) => (interface, destination.into()),
             Some(Target::Gateway(interface, gateway)) => (interface, gateway),
             other => return self.refuse_v6(io, frame, other),
         };
@@ -70,7 +70,7 @@ impl<R: Routing> Router<R> {
     }
 
     /// Ends a packet that no route leads on, and tells its sender where that is due (RFC 4443, 3.1).
-    fn refuse_v6(&mut self, io: &mut Io<'_>, frame: Frame, target: Option<Target<Ipv6Addr>>) {
+    fn refuse_v6(&mut self, io: &mut Io<'_>, frame: Frame, target: Option<Target>) {
         let (error, reason) = match target {
             None => (Some(icmpv6::Error::NoRoute), DropReason::NoRoute),
             Some(Target::Unreachable) => (Some(icmpv6::Error::RejectRoute), DropReason::RouteUnreachable),
@@ -90,7 +90,7 @@ impl<R: Routing> Router<R> {
         mut frame: Frame,
         header: Header,
         interface: InterfaceId,
-        neighbour: Ipv6Addr,
+        neighbour: IpAddr,
     ) {
         if header.hop_limit <= 1 {
             self.report_v6(io, &frame, icmpv6::Error::TimeExceeded);
@@ -104,7 +104,7 @@ impl<R: Routing> Router<R> {
         if let Some(hop_limit) = link::packet_mut(io.pool.head_mut(&mut frame)).get_mut(field::HOP_LIMIT) {
             *hop_limit = header.hop_limit - 1;
         }
-        if let Some(hop) = self.hand_over(io, frame, interface, neighbour.into()) {
+        if let Some(hop) = self.hand_over(io, frame, interface, neighbour) {
             self.routes.note_v6(header.destination, hop);
         }
     }

@@ -17,6 +17,7 @@
 mod arp;
 pub(crate) mod cache;
 mod config;
+pub(crate) mod fast;
 pub mod fixed;
 pub(crate) mod flow;
 mod fragment;
@@ -29,17 +30,19 @@ mod ndisc;
 pub(crate) mod neighbour;
 pub(crate) mod punt;
 mod routes;
+mod routing;
 #[cfg(test)]
 mod tests;
 mod transmit;
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 pub use config::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig, RouterError};
 pub(crate) use config::{objection_v4, objection_v6};
 pub use interface::SourceCheck;
 pub(crate) use interface::{Interface, Interfaces};
+pub(crate) use routing::{Routing, Target};
 
 use crate::drops::DropReason;
 use crate::forward::Outputs;
@@ -47,7 +50,7 @@ use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::rib::InterfaceId;
 use crate::units::{Mac, Nanos};
-use cache::Hop;
+use crate::wire::ethernet;
 use icmp::{EchoFragments, Limiter};
 use neighbour::Neighbours;
 use punt::Policer;
@@ -56,65 +59,6 @@ use punt::Policer;
 const ANNOUNCEMENTS: u8 = 2;
 /// Between two of these. RFC 4861 asks for a second at least.
 const ANNOUNCE_INTERVAL: Nanos = Nanos::from_secs(1);
-
-/// Where packets for a destination go; `A` is its kind of address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target<A> {
-    /// To the router itself.
-    Local,
-    /// To everybody on a network, which no router forwards (RFC 2644), or to its anycast address.
-    Broadcast,
-    /// To the destination, which is a neighbour on this interface.
-    Link(InterfaceId),
-    /// To a neighbour on this interface, who knows further.
-    Gateway(InterfaceId, A),
-    /// Nowhere, and nobody is told.
-    Blackhole,
-    /// Nowhere; the sender is told that the host is unreachable.
-    Unreachable,
-    /// Nowhere; the sender is told that it is forbidden.
-    Prohibit,
-}
-
-/// What a router asks its table of routes. Answers come from memory alone: it is asked for every frame of the slow path.
-pub(crate) trait Routing: Send {
-    /// Whether a destination may have several ways, so that `flow` matters.
-    const MULTIPATH: bool;
-
-    /// Where packets for an IPv4 destination go: by the longest prefix that it is in. Of several ways `flow`, a number
-    /// that all packets of a flow share, chooses.
-    fn v4(&self, destination: Ipv4Addr, flow: u32) -> Option<Target<Ipv4Addr>>;
-
-    /// The same of an IPv6 destination.
-    fn v6(&self, destination: Ipv6Addr, flow: u32) -> Option<Target<Ipv6Addr>>;
-
-    /// Whether packets for `address` leave by `interface`, or by any: what a source must be to be believed.
-    fn leads(&self, address: IpAddr, by: Option<InterfaceId>) -> bool {
-        fn leads<A>(target: Option<Target<A>>, by: Option<InterfaceId>) -> bool {
-            match target {
-                Some(Target::Link(interface) | Target::Gateway(interface, _)) => by.is_none_or(|by| by == interface),
-                _ => false,
-            }
-        }
-        match address {
-            IpAddr::V4(address) => leads(self.v4(address, 0), by),
-            IpAddr::V6(address) => leads(self.v6(address, 0), by),
-        }
-    }
-
-    /// A packet for `destination` has gone this way. A fast path may do so again until the next [`forget`](Self::forget).
-    fn note_v4(&mut self, destination: Ipv4Addr, hop: Hop) {
-        let _ = (destination, hop);
-    }
-
-    /// The same of an IPv6 destination.
-    fn note_v6(&mut self, destination: Ipv6Addr, hop: Hop) {
-        let _ = (destination, hop);
-    }
-
-    /// Some neighbour has another Ethernet address, or none any more.
-    fn forget(&mut self) {}
-}
 
 /// A router whose routes are in `R`.
 pub struct Router<R = fixed::Cached> {
@@ -167,6 +111,10 @@ impl<R: Routing> Router<R> {
             return self.drop(io, frame, DropReason::NotForUs);
         }
         match header.ethertype {
+            // Tags are taken off before; a frame with more of them is in no VLAN of anybody's.
+            ethernet::TPID | ethernet::TPID_SERVICE | ethernet::TPID_OLD_STACK => {
+                self.drop(io, frame, DropReason::VlanNotAllowed);
+            }
             link::IPV4 if to_us || interface.punt.is_none() => self.input_v4(io, frame, to_us),
             link::IPV6 => self.input_v6(io, frame, to_us),
             link::ARP => self.input_arp(io, frame, to_us),
@@ -226,11 +174,4 @@ pub(crate) const STATION: u64 = (1 << 48) - 1;
 /// An address as it lies in the low bits of a little-endian word.
 pub(crate) fn station(mac: Mac) -> u64 {
     mac.as_u64().swap_bytes() >> 16
-}
-
-/// Whether an IPv6 source with these upper 64 bits is neither multicast, nor link-local, nor among the addresses with a
-/// special meaning (all of which begin with 64 zero bits).
-#[inline]
-pub(crate) const fn is_plain_source(high: u64) -> bool {
-    high != 0 && high >> 56 != 0xff && high >> 54 != 0xfe80 >> 6
 }

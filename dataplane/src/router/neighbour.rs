@@ -192,6 +192,27 @@ impl Neighbours {
         }
     }
 
+    /// The Ethernet address of a neighbour that a frame is to be sent to now, if that is known: as
+    /// [`resolve`](Self::resolve), but nobody is asked.
+    #[inline]
+    pub(crate) fn known(&mut self, interface: InterfaceId, address: IpAddr, now: Nanos) -> Option<Mac> {
+        let slot = self.find(Key { interface, address })?;
+        let entry = &mut self.entries[slot as usize];
+        let mac = entry.mac;
+        match entry.state {
+            State::Reachable | State::Delay | State::Probe => {
+                entry.used = Some(now);
+                Some(mac)
+            }
+            State::Stale => {
+                entry.used = Some(now);
+                self.set_state(slot, State::Delay, now.plus(DELAY));
+                Some(mac)
+            }
+            State::Free | State::Incomplete | State::Failed => None,
+        }
+    }
+
     /// Lets `frame`, which came in on `input`, wait for the neighbour in `slot`. Gives it back when there is no room.
     pub(crate) fn wait(&mut self, slot: u16, input: InterfaceId, frame: Frame) -> Result<(), Frame> {
         let chunks = frame.chunks();

@@ -10,30 +10,30 @@ use crate::prefix::{Prefix, mask_v4, mask_v6};
 use crate::rib::InterfaceId;
 
 #[derive(Clone, Copy, Debug)]
-struct Route<B, A> {
+struct Route<B> {
     network: B,
     length: u8,
-    target: Target<A>,
+    target: Target,
 }
 
 /// The routes of both families.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    v4: Vec<Route<u32, Ipv4Addr>>,
-    v6: Vec<Route<u128, Ipv6Addr>>,
+    v4: Vec<Route<u32>>,
+    v6: Vec<Route<u128>>,
 }
 
 impl Routes {
     /// Where packets for an IPv4 destination go: by the longest prefix that it is in.
     #[inline]
-    pub fn v4(&self, destination: Ipv4Addr) -> Option<Target<Ipv4Addr>> {
+    pub fn v4(&self, destination: Ipv4Addr) -> Option<Target> {
         let bits = destination.to_bits();
         self.v4.iter().find(|r| bits & mask_v4(r.length) == r.network).map(|r| r.target)
     }
 
     /// Where packets for an IPv6 destination go: by the longest prefix that it is in.
     #[inline]
-    pub fn v6(&self, destination: Ipv6Addr) -> Option<Target<Ipv6Addr>> {
+    pub fn v6(&self, destination: Ipv6Addr) -> Option<Target> {
         let bits = destination.to_bits();
         self.v6.iter().find(|r| bits & mask_v6(r.length) == r.network).map(|r| r.target)
     }
@@ -69,14 +69,14 @@ impl Routes {
         match (prefix.network(), gateway) {
             (IpAddr::V4(network), gateway) => {
                 let target = match gateway {
-                    Some(IpAddr::V4(gateway)) => Target::Gateway(interface, gateway),
+                    Some(gateway) => Target::Gateway(interface, gateway),
                     _ => Target::Link(interface),
                 };
                 self.v4.push(Route { network: network.to_bits(), length: prefix.length(), target });
             }
             (IpAddr::V6(network), gateway) => {
                 let target = match gateway {
-                    Some(IpAddr::V6(gateway)) => Target::Gateway(interface, gateway),
+                    Some(gateway) => Target::Gateway(interface, gateway),
                     _ => Target::Link(interface),
                 };
                 self.v6.push(Route { network: network.to_bits(), length: prefix.length(), target });

@@ -92,7 +92,7 @@ impl<R: Routing> Router<R> {
     pub(super) fn originate_v4(&mut self, io: &mut Io<'_>, frame: Frame, destination: Ipv4Addr) {
         match self.routes.v4(destination, 0) {
             Some(Target::Link(interface)) => self.hand_over(io, frame, interface, destination.into()),
-            Some(Target::Gateway(interface, gateway)) => self.hand_over(io, frame, interface, gateway.into()),
+            Some(Target::Gateway(interface, gateway)) => self.hand_over(io, frame, interface, gateway),
             _ => {
                 self.drop(io, frame, DropReason::NoRoute);
                 None
@@ -108,7 +108,7 @@ impl<R: Routing> Router<R> {
         };
         match target {
             Some(Target::Link(interface)) => self.hand_over(io, frame, interface, destination.into()),
-            Some(Target::Gateway(interface, gateway)) => self.hand_over(io, frame, interface, gateway.into()),
+            Some(Target::Gateway(interface, gateway)) => self.hand_over(io, frame, interface, gateway),
             _ => {
                 self.drop(io, frame, DropReason::NoRoute);
                 None
@@ -144,7 +144,7 @@ impl<R: Routing> Router<R> {
         None
     }
 
-    fn hop(&self, interface: InterfaceId, mac: Mac) -> Hop {
+    pub(crate) fn hop(&self, interface: InterfaceId, mac: Mac) -> Hop {
         let Interface { port, vlan, mtu, mac: own, .. } = self.interfaces[interface];
         Hop { port, interface, vlan, mtu, addresses: link::addresses(mac, own) }
     }

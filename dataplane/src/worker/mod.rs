@@ -575,6 +575,7 @@ impl Worker {
         }
         if ready {
             add(&self.counters.sleeps, 1);
+            self.forward.rest();
             self.sleep.wait(timeout);
         } else {
             self.sleep.skip();

@@ -1,0 +1,523 @@
+//! `[[vrf]]`: virtual routers whose packets the engine routes, with their interfaces and static routes.
+
+use std::net::IpAddr;
+
+use toml::de::DeValue;
+
+use super::mistakes::{Claims, Mistakes, quoted};
+use super::read::read_name;
+use super::section::{Found, Section, wrong_type};
+use super::spelling::nearest;
+use super::{GuestSpec, Place, PortKind, PortSpec};
+use crate::prefix::Prefix;
+use crate::rib::{Action, Hop, InterfaceId, Route};
+use crate::router::{InterfaceAddress, SourceCheck, objection_v4, objection_v6};
+use crate::units::Mac;
+use crate::vrf::PuntRate;
+use crate::wire::ethernet::VlanId;
+use crate::wire::{ipv4, ipv6};
+
+/// Routes that a VRF may have, where the file says nothing: a full table of both families, and room to grow.
+const DEFAULT_ROUTES: usize = 1_500_000;
+/// Interfaces of a VRF at most: as many as there are VLANs.
+const MAX_INTERFACES: usize = 4_094;
+
+/// `[[vrf]]`: a routing table, and the interfaces between which it routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrfSpec {
+    /// Its name, unique among VRFs.
+    pub name: String,
+    /// Index of the guest whose control plane it is.
+    pub guest: Option<usize>,
+    /// Routes that it may have; more are refused.
+    pub max_routes: usize,
+    /// What may be sent to its control plane.
+    pub punt: PuntRate,
+    /// At least one; [`InterfaceId`](crate::rib::InterfaceId) is the place here.
+    pub interfaces: Vec<VrfInterfaceSpec>,
+    /// Static routes, no two for one prefix.
+    pub routes: Vec<Route>,
+    /// Where the file says so.
+    pub place: Place,
+}
+
+/// `[[vrf.interface]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrfInterfaceSpec {
+    /// Its name, unique in its VRF.
+    pub name: String,
+    /// Index of the port that it is, or is a VLAN of.
+    pub port: usize,
+    /// The VLAN; none: the port's untagged frames.
+    pub vlan: Option<VlanId>,
+    /// Its Ethernet address; none: that of its punt tap, or else of its device.
+    pub mac: Option<Mac>,
+    /// The longest packet that it carries, in bytes.
+    pub mtu: u16,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Index of the port behind which the router's own stack is.
+    pub punt: Option<usize>,
+    /// Which sources it takes packets from.
+    pub check: SourceCheck,
+    /// Where the file says so.
+    pub place: Place,
+}
+
+/// What a port is used for by VRFs so far.
+#[derive(Clone, Default)]
+struct Use {
+    punt: Option<Place>,
+    untagged: Option<Place>,
+    vlans: Vec<(VlanId, Place)>,
+}
+
+/// Reads the VRFs, which refer to ports and guests.
+pub(super) struct VrfReader<'a> {
+    ports: &'a [PortSpec],
+    guests: &'a [GuestSpec],
+    uses: Vec<Use>,
+}
+
+impl<'a> VrfReader<'a> {
+    pub(super) fn new(ports: &'a [PortSpec], guests: &'a [GuestSpec]) -> Self {
+        Self { ports, guests, uses: vec![Use::default(); ports.len()] }
+    }
+
+    /// Whether some VRF uses the port.
+    pub(super) fn uses(&self, port: usize) -> bool {
+        self.uses.get(port).is_some_and(|u| u.punt.is_some() || u.untagged.is_some() || !u.vlans.is_empty())
+    }
+
+    pub(super) fn read(
+        &mut self,
+        mistakes: &mut Mistakes<'_>,
+        mut section: Section<'_, '_>,
+        claims: &mut Claims,
+    ) -> VrfSpec {
+        let name = read_name(mistakes, &mut section, claims, "vrf").unwrap_or_default();
+        let guest = section.string(mistakes, "guest").and_then(|found| {
+            let names = self.guests.iter().map(|guest| &*guest.name);
+            find(mistakes, &section.thing, ("guest", "add a [[guest]] section with this name"), found, names)
+        });
+        let max_routes = section.integer(mistakes, "max_routes", 1..=16_000_000);
+        let rate = section.integer(mistakes, "punt_rate", 1..=10_000_000);
+        let burst = section.integer(mistakes, "punt_burst", 1..=1_000_000);
+        let mut interfaces: Vec<VrfInterfaceSpec> = Vec::new();
+        let mut names = Claims::default();
+        let tables = section.sections(mistakes, "interface", "vrf.interface");
+        if tables.is_empty() && !section.has("interface") {
+            let remedy = "add a [[vrf.interface]] section below it";
+            mistakes.add_missing(section.at, &section.thing, "it has no interface", remedy);
+        }
+        if tables.len() > MAX_INTERFACES {
+            let wrong = format!("it has {} interfaces", tables.len());
+            mistakes.add(section.at, &section.thing, wrong, format!("give it at most {MAX_INTERFACES}"));
+        }
+        for (n, (at, table)) in tables.into_iter().take(MAX_INTERFACES).enumerate() {
+            let thing = format!("{} interface {n}", section.thing);
+            let interface = self.interface(mistakes, Section::new(thing, at, table), &mut names, &interfaces);
+            interfaces.extend(interface);
+        }
+        let mut routes: Vec<Route> = Vec::new();
+        for (n, (at, table)) in section.sections(mistakes, "route", "vrf.route").into_iter().enumerate() {
+            let thing = format!("{} route {n}", section.thing);
+            routes.extend(read_route(mistakes, Section::new(thing, at, table), &interfaces, &mut names));
+        }
+        let default = PuntRate::DEFAULT;
+        let place = mistakes.place(section.at);
+        section.finish(mistakes, |key| {
+            matches!(key, "domain" | "port")
+                .then(|| "an interface says which port it is: [[vrf.interface]] port = NAME".into())
+        });
+        VrfSpec {
+            name,
+            guest,
+            max_routes: max_routes.map_or(DEFAULT_ROUTES, |found| found.value as usize),
+            punt: PuntRate {
+                rate: rate.map_or(default.rate, |found| found.value as u32),
+                burst: burst.map_or(default.burst, |found| found.value as u32),
+            },
+            interfaces,
+            routes,
+            place,
+        }
+    }
+
+    /// Reads an interface. `None` when its port is not known, which has been said.
+    fn interface(
+        &mut self,
+        mistakes: &mut Mistakes<'_>,
+        mut section: Section<'_, '_>,
+        names: &mut Claims,
+        others: &[VrfInterfaceSpec],
+    ) -> Option<VrfInterfaceSpec> {
+        let name = read_name(mistakes, &mut section, names, "interface").unwrap_or_default();
+        section.require(mistakes, "port", "give port = NAME of the [[port]] that it is, or is a VLAN of");
+        let port = section.string(mistakes, "port").and_then(|found| self.port(mistakes, &section.thing, found));
+        let vlan = section.integer(mistakes, "vlan", 1..=4094).and_then(|found| VlanId::new(found.value as u16));
+        let mac = section.parsed(
+            mistakes,
+            "mac",
+            (
+                "a station's address",
+                "give six bytes in hexadecimal, the first of them even, like \"02:00:00:00:00:01\"",
+            ),
+            |text| Mac::parse(text).filter(|mac| mac.is_station()),
+        );
+        let mtu = section.integer(mistakes, "mtu", u64::from(ipv4::MIN_MTU)..=65_535);
+        let addresses = read_addresses(mistakes, &mut section, others);
+        if let Some(Found { value, at }) = mtu
+            && value < u64::from(ipv6::MIN_MTU)
+            && addresses.iter().any(|a| a.address.is_ipv6())
+        {
+            let wrong = format!("mtu = {value} is too small for IPv6");
+            mistakes.add(at, &section.thing, wrong, "give at least 1280, or take the IPv6 addresses out");
+        }
+        let punt = section.string(mistakes, "punt").and_then(|found| self.port(mistakes, &section.thing, found));
+        let checks = [("off", SourceCheck::Off), ("loose", SourceCheck::Loose), ("strict", SourceCheck::Strict)];
+        let check = section.choice(mistakes, "source_check", &checks).unwrap_or_default();
+        let (at, thing) = (section.at, section.thing.clone());
+        section.finish(mistakes, |key| match key {
+            "address" => Some("write addresses = [\"10.0.0.1/24\"]".into()),
+            "via" | "to" => Some("routes are sections of their own: [[vrf.route]]".into()),
+            _ => None,
+        });
+        let port = port?;
+        self.take(mistakes, &thing, at, port, vlan);
+        if let Some(punt) = punt {
+            self.take_punt(mistakes, &thing, at, punt);
+        }
+        let is = |port: usize, wanted: fn(&PortKind) -> bool| self.ports.get(port).is_some_and(|p| wanted(&p.kind));
+        let has_mac = is(port, |kind| matches!(kind, PortKind::Netdev(_)))
+            || punt.is_some_and(|punt| is(punt, |kind| matches!(kind, PortKind::Tap(_))));
+        if mac.is_none() && !has_mac {
+            let remedy = "give mac = \"02:...\": only a netdev port or a punt tap has one of its own";
+            mistakes.add_missing(at, &thing, "it has no address", remedy);
+        }
+        Some(VrfInterfaceSpec {
+            name,
+            port,
+            vlan,
+            mac: mac.map(|found| found.value),
+            mtu: mtu.map_or(1500, |found| found.value as u16),
+            addresses,
+            punt,
+            check,
+            place: mistakes.place(at),
+        })
+    }
+
+    fn port(&self, mistakes: &mut Mistakes<'_>, thing: &str, found: Found<&str>) -> Option<usize> {
+        let names = self.ports.iter().map(|port| &*port.name);
+        let at = found.at;
+        let port = find(mistakes, thing, ("port", "add a [[port]] section with this name"), found, names)?;
+        if self.ports[port].guest.is_some() {
+            let wrong = format!("port {} is a guest's, whose frames the bridge checks", self.ports[port].name);
+            mistakes.add(at, thing, wrong, "make it a [[port]] of its own");
+            return None;
+        }
+        Some(port)
+    }
+
+    /// Notes that an interface is `port`, or a VLAN of it.
+    fn take(&mut self, mistakes: &mut Mistakes<'_>, thing: &str, at: usize, port: usize, vlan: Option<VlanId>) {
+        let place = mistakes.place(at);
+        let (spec, used) = (&self.ports[port], &mut self.uses[port]);
+        if let Some(first) = used.punt {
+            let wrong = format!("port {} is a punt port already, in line {}", spec.name, first.line);
+            mistakes.add(at, thing, wrong, "give the interface a port of its own");
+        }
+        let bridged = match vlan {
+            None => spec.membership.native.is_some(),
+            Some(vlan) => spec.membership.vlans.iter().any(|&(other, _)| other == vlan),
+        };
+        let what = vlan.map_or_else(|| "untagged frames".to_owned(), |vlan| format!("VLAN {vlan}"));
+        if bridged {
+            let wrong = format!("{what} of port {} are in a bridge domain", spec.name);
+            mistakes.add(at, thing, wrong, "take them out of it, or give the interface another VLAN");
+        }
+        let first = match vlan {
+            None => used.untagged,
+            Some(vlan) => used.vlans.iter().find(|(other, _)| *other == vlan).map(|&(_, place)| place),
+        };
+        if let Some(first) = first {
+            let wrong = format!("{what} of port {} are an interface already, in line {}", spec.name, first.line);
+            mistakes.add(at, thing, wrong, "give each interface a port or VLAN of its own");
+        }
+        match vlan {
+            None => used.untagged = Some(place),
+            Some(vlan) => used.vlans.push((vlan, place)),
+        }
+    }
+
+    /// Notes that the stack of an interface is behind `port`.
+    fn take_punt(&mut self, mistakes: &mut Mistakes<'_>, thing: &str, at: usize, port: usize) {
+        let place = mistakes.place(at);
+        let (spec, used) = (&self.ports[port], &mut self.uses[port]);
+        let remedy = "give each interface a punt port of its own";
+        if spec.membership.native.is_some() || !spec.membership.vlans.is_empty() {
+            mistakes.add(at, thing, format!("punt port {} is in a bridge domain", spec.name), remedy);
+        }
+        let taken = used.punt.or(used.untagged).or(used.vlans.first().map(|&(_, place)| place));
+        if let Some(first) = taken {
+            let wrong = format!("punt port {} is used already, in line {}", spec.name, first.line);
+            mistakes.add(at, thing, wrong, remedy);
+        }
+        used.punt = Some(place);
+    }
+}
+
+/// The place of a name among `names`; complains when it is not there.
+fn find<'n>(
+    mistakes: &mut Mistakes<'_>,
+    thing: &str,
+    (what, remedy): (&str, &str),
+    Found { value, at }: Found<&str>,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Option<usize> {
+    let found = names.clone().position(|name| !value.is_empty() && name == value);
+    if found.is_none() {
+        let remedy = match nearest(value, names.filter(|name| !name.is_empty())) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => remedy.into(),
+        };
+        mistakes.add_missing(at, thing, format!("there is no {what} {}", quoted(value)), remedy);
+    }
+    found
+}
+
+/// The strings of a value that is one or an array of them, each with its place.
+fn strings<'a>(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'a, '_>,
+    key: &'static str,
+    example: &str,
+) -> Vec<Found<&'a str>> {
+    let Some(value) = section.value(key) else { return Vec::new() };
+    let values: Vec<_> = match value.get_ref() {
+        DeValue::Array(array) => array.iter().collect(),
+        _ => vec![value],
+    };
+    if values.is_empty() {
+        mistakes.add(value.span().start, &section.thing, format!("{key} is empty"), format!("write {key} = {example}"));
+    }
+    let mut found = Vec::new();
+    for value in values {
+        let at = value.span().start;
+        match value.get_ref() {
+            DeValue::String(text) => found.push(Found { value: &**text, at }),
+            other => {
+                mistakes.add(
+                    at,
+                    &section.thing,
+                    wrong_type(key, other, "a string"),
+                    format!("write {key} = {example}"),
+                );
+            }
+        }
+    }
+    found
+}
+
+fn read_addresses(
+    mistakes: &mut Mistakes<'_>,
+    section: &mut Section<'_, '_>,
+    others: &[VrfInterfaceSpec],
+) -> Vec<InterfaceAddress> {
+    let mut addresses: Vec<InterfaceAddress> = Vec::new();
+    for Found { value: text, at } in strings(mistakes, section, "addresses", "[\"10.0.0.1/24\"]") {
+        let parsed = text.split_once('/').and_then(|(address, length)| {
+            Some(InterfaceAddress { address: address.parse().ok()?, length: length.parse().ok()? })
+        });
+        let Some(address) = parsed else {
+            let wrong = format!("{} is not an address with the length of its network", quoted(text));
+            mistakes.add(at, &section.thing, wrong, "write it like \"10.0.0.1/24\" or \"2001:db8::1/64\"");
+            continue;
+        };
+        let objection = match address.address {
+            IpAddr::V4(v4) => objection_v4(v4, address.length),
+            IpAddr::V6(v6) => objection_v6(v6, address.length),
+        };
+        if let Some(why) = objection {
+            let wrong = format!("{text} cannot be an interface's address");
+            mistakes.add(at, &section.thing, wrong, why);
+            continue;
+        }
+        let network = |a: &InterfaceAddress| Prefix::of(a.address, a.length);
+        let before = others.iter().flat_map(|other| other.addresses.iter().map(move |a| (&*other.name, a)));
+        let own = addresses.iter().map(|a| ("itself", a));
+        let clash = before.chain(own).find(|(_, a)| a.address == address.address || network(a) == network(&address));
+        if let Some((other, clash)) = clash {
+            let (other, clash) = (other.to_owned(), *clash);
+            let what = if clash.address == address.address { "address" } else { "network" };
+            let wrong = format!("{text} is of the same {what} as {}/{} of {other}", clash.address, clash.length);
+            mistakes.add(at, &section.thing, wrong, "give each interface networks of its own");
+            continue;
+        }
+        addresses.push(address);
+    }
+    addresses
+}
+
+/// Reads a route. `None` when it leads nowhere, which has been said.
+fn read_route(
+    mistakes: &mut Mistakes<'_>,
+    mut section: Section<'_, '_>,
+    interfaces: &[VrfInterfaceSpec],
+    names: &mut Claims,
+) -> Option<Route> {
+    section.require(mistakes, "to", "give to = \"10.0.0.0/8\", or \"0.0.0.0/0\" for all that no other route has");
+    let shape = ("a network", "write it like \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    let to = section.parsed(mistakes, "to", shape, |text| {
+        let (network, length) = text.split_once('/')?;
+        Some((network.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?))
+    });
+    let prefix = to.and_then(|Found { value: (network, length), at }| {
+        section.thing = format!("{} to {network}/{length}", section.thing);
+        let prefix = Prefix::new(network, length);
+        if prefix.is_none() {
+            let remedy = match Prefix::of(network, length) {
+                Some(right) => format!("write {right}"),
+                None => format!("give a length of at most {}", if network.is_ipv4() { 32 } else { 128 }),
+            };
+            mistakes.add(at, &section.thing, format!("{network}/{length} is not a network"), remedy);
+        }
+        let prefix = prefix?;
+        names.claim(
+            mistakes,
+            ("route", &prefix.to_string()),
+            at,
+            &section.thing,
+            "keep one of the two, or give one several ways",
+        );
+        Some(prefix)
+    });
+    let actions =
+        [("blackhole", Action::Blackhole), ("unreachable", Action::Unreachable), ("prohibit", Action::Prohibit)];
+    let indices: Vec<_> = actions.iter().enumerate().map(|(n, (word, _))| (*word, n)).collect();
+    let action = section.choice(mistakes, "action", &indices).and_then(|n| actions.into_iter().nth(n));
+    let interface = section.string(mistakes, "interface").map(|found| {
+        let known = interfaces.iter().map(|interface| &*interface.name);
+        let remedy = ("interface", "name one of the VRF's own [[vrf.interface]] sections");
+        find(mistakes, &section.thing, remedy, found, known).map(|n| InterfaceId(n as u16))
+    });
+    let mut hops = Vec::new();
+    let mut wrong_hops = false;
+    for Found { value: text, at } in strings(mistakes, &mut section, "via", "\"10.0.0.254\"") {
+        let hop = text.parse::<IpAddr>().ok();
+        let objection = hop.map(|gateway| objection_hop(gateway, prefix, interface.is_some(), interfaces));
+        match (hop, objection) {
+            (Some(gateway), Some(None)) => {
+                hops.push(Hop { gateway: Some(gateway), interface: interface.flatten(), weight: 1 });
+            }
+            (Some(gateway), Some(Some((wrong, remedy)))) => {
+                mistakes.add(at, &section.thing, format!("via {gateway} {wrong}"), remedy);
+                wrong_hops = true;
+            }
+            _ => {
+                let wrong = format!("via = {} is not an address", quoted(text));
+                mistakes.add(at, &section.thing, wrong, "give that of a neighbour, like \"10.0.0.254\"");
+                wrong_hops = true;
+            }
+        }
+    }
+    let (at, thing, has_via) = (section.at, section.thing.clone(), section.has("via"));
+    section.finish(mistakes, |key| (key == "dev" || key == "port").then(|| "write interface = NAME".into()));
+    if let (Some((word, _)), true) = (&action, has_via || interface.is_some()) {
+        let wrong = format!("it has action = {word:?} and a way to go");
+        mistakes.add(at, &thing, wrong, "keep one of the two");
+    }
+    let action = match (action, interface) {
+        (Some((_, action)), _) => action,
+        (None, _) if !hops.is_empty() => Action::Via(hops),
+        (None, Some(Some(interface))) if !has_via => {
+            Action::Via(vec![Hop { gateway: None, interface: Some(interface), weight: 1 }])
+        }
+        (None, interface) => {
+            if !wrong_hops && !has_via && interface.is_none() {
+                let remedy = "give via = ADDRESS, interface = NAME, or action = \"blackhole\"";
+                mistakes.add_missing(at, &thing, "it leads nowhere", remedy);
+            }
+            return None;
+        }
+    };
+    Some(Route { prefix: prefix?, metric: 0, action })
+}
+
+/// What is wrong with a gateway, and what to do.
+fn objection_hop(
+    gateway: IpAddr,
+    prefix: Option<Prefix>,
+    has_interface: bool,
+    interfaces: &[VrfInterfaceSpec],
+) -> Option<(String, String)> {
+    let unusable = match gateway {
+        IpAddr::V4(v4) => ipv4::is_martian_source(v4.to_bits()),
+        IpAddr::V6(v6) => ipv6::is_martian_source(v6),
+    };
+    if unusable {
+        return Some(("is no neighbour's address".into(), "give that of a neighbour".into()));
+    }
+    if prefix.is_some_and(|prefix| prefix.is_ipv4() && !gateway.is_ipv4() && !has_interface)
+        || prefix.is_some_and(|prefix| !prefix.is_ipv4() && gateway.is_ipv4())
+    {
+        return Some(("is of the other family".into(), "give one of the route's own".into()));
+    }
+    let addresses = || interfaces.iter().flat_map(|interface| &interface.addresses);
+    if addresses().any(|own| own.address == gateway) {
+        return Some(("is the router itself".into(), "give a neighbour".into()));
+    }
+    if matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()) && !has_interface {
+        return Some(("is on every link".into(), "say on which: interface = NAME".into()));
+    }
+    None
+}
+
+/// Gives all ports of a VRF one worker: that of those that name one, or else each VRF the next. VRFs that share a port are
+/// placed together.
+pub(super) fn place_vrfs(mistakes: &mut Mistakes<'_>, vrfs: &[VrfSpec], ports: &mut [PortSpec], workers: usize) {
+    let used = |vrf: &VrfSpec| -> Vec<usize> {
+        vrf.interfaces.iter().flat_map(|interface| std::iter::once(interface.port).chain(interface.punt)).collect()
+    };
+    // Each with the ports of all VRFs that are joined by common ones.
+    let mut sets: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (n, vrf) in vrfs.iter().enumerate() {
+        let mut own = (n, used(vrf));
+        sets.retain(|(first, set)| {
+            let apart = !set.iter().any(|port| own.1.contains(port));
+            if !apart {
+                own.0 = own.0.min(*first);
+                own.1.extend(set);
+            }
+            apart
+        });
+        sets.push(own);
+    }
+    sets.sort_unstable();
+    let mut next = 0;
+    for (first, set) in sets {
+        let named = set.iter().find_map(|&port| Some((port, ports[port].worker?)));
+        let worker = named.map_or_else(
+            || {
+                next += 1;
+                (next - 1) % workers
+            },
+            |(_, worker)| worker,
+        );
+        for port in set {
+            match (ports[port].worker, named) {
+                (Some(other), Some((one, worker))) if other != worker => {
+                    let wrong = format!(
+                        "ports {} and {} name workers {worker} and {other}, but all ports of a VRF are one worker's",
+                        ports[one].name, ports[port].name
+                    );
+                    let thing = format!("vrf {}", vrfs[first].name);
+                    mistakes.add_at(vrfs[first].place, &thing, wrong, "name one worker, or none");
+                    return;
+                }
+                _ => ports[port].worker = Some(worker),
+            }
+        }
+    }
+}
