@@ -1,13 +1,16 @@
 //! `pointsman show`: what a running engine tells of itself.
 
+mod vrf;
+
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use pointsman_dataplane::config::DEFAULT_CONTROL;
-use pointsman_dataplane::control::{GuestReport, Reply, Request, Topic, ask};
+use pointsman_dataplane::control::{GuestReport, Reply, Request, Topic, VrfRequest, VrfTopic, ask};
 
 use crate::output::print;
 
@@ -16,6 +19,15 @@ use crate::output::print;
 pub struct Show {
     #[arg(value_enum)]
     what: What,
+    /// Of `route`: for which address
+    #[arg(required_if_eq("what", "route"))]
+    address: Option<IpAddr>,
+    /// Of one VRF only
+    #[arg(long, value_name = "NAME")]
+    vrf: Option<String>,
+    /// Of `routes`: list at most so many
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    limit: usize,
     /// As JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -36,18 +48,34 @@ enum What {
     Workers,
     /// Every lost frame, by place and reason
     Drops,
+    /// Interfaces of the VRFs: addresses, counters
+    Interfaces,
+    /// Routes of the VRFs, and who wants them
+    Routes,
+    /// Neighbours of the VRFs
+    Neighbours,
+    /// Where a packet for ADDRESS goes, and why
+    Route,
 }
 
 impl Show {
     pub fn run(&self) -> anyhow::Result<()> {
-        let topic = match self.what {
-            What::Ports => Topic::Ports,
-            What::Guests => Topic::Guests,
-            What::Fdb => Topic::Fdb,
-            What::Workers => Topic::Workers,
-            What::Drops => Topic::Drops,
+        let of_vrf = |what| Request::Vrf(VrfRequest { vrf: self.vrf.clone(), what });
+        let request = match (self.what, self.address) {
+            (What::Route, Some(address)) => of_vrf(VrfTopic::Route(address)),
+            (What::Route, None) => bail!("give the address that the packet is for: show route ADDRESS"),
+            (_, Some(_)) => bail!("only `show route` takes an address"),
+            (What::Interfaces, None) => of_vrf(VrfTopic::Interfaces),
+            (What::Routes, None) => of_vrf(VrfTopic::Routes(self.limit)),
+            (What::Neighbours, None) => of_vrf(VrfTopic::Neighbours),
+            (_, None) if self.vrf.is_some() => bail!("--vrf belongs to interfaces, routes, neighbours and route"),
+            (What::Ports, None) => Request::Show(Topic::Ports),
+            (What::Guests, None) => Request::Show(Topic::Guests),
+            (What::Fdb, None) => Request::Show(Topic::Fdb),
+            (What::Workers, None) => Request::Show(Topic::Workers),
+            (What::Drops, None) => Request::Show(Topic::Drops),
         };
-        let reply = ask(&self.control, Request::Show(topic))?;
+        let reply = ask(&self.control, request)?;
         if let Reply::Error(reason) = reply {
             bail!("the engine refused: {reason}");
         }
@@ -63,6 +91,10 @@ fn json(reply: &Reply) -> serde_json::Result<String> {
         Reply::Fdb(list) => serde_json::to_string_pretty(list),
         Reply::Workers(list) => serde_json::to_string_pretty(list),
         Reply::Drops(list) => serde_json::to_string_pretty(list),
+        Reply::Interfaces(list) => serde_json::to_string_pretty(list),
+        Reply::Routes(list) => serde_json::to_string_pretty(list),
+        Reply::Neighbours(list) => serde_json::to_string_pretty(list),
+        Reply::Route(explanation) => serde_json::to_string_pretty(explanation),
         Reply::Done => serde_json::to_string_pretty("done"),
         Reply::Error(reason) => serde_json::to_string_pretty(reason),
     }
@@ -152,6 +184,10 @@ fn table(reply: &Reply) -> Table {
             &[2],
             drops.iter().map(|d| [d.place.clone(), d.reason.clone(), d.frames.to_string()]),
         ),
+        Reply::Interfaces(interfaces) => vrf::interfaces(interfaces),
+        Reply::Routes(routes) => vrf::routes(routes),
+        Reply::Neighbours(neighbours) => vrf::neighbours(neighbours),
+        Reply::Route(explanation) => vrf::explanation(explanation),
         Reply::Done => grid(["done"], &[], std::iter::empty()),
         Reply::Error(reason) => grid(["error"], &[], [[reason.clone()]].into_iter()),
     }

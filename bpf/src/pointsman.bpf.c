@@ -19,10 +19,13 @@
 /* Queues whose rings are shared out; in the rings of further ones guests find room as they come. */
 #define SHARED_QUEUES 16
 
+// A guest's address; or that of a VRF's interface, which is one in its VLAN only.
 struct station {
 	__u8 mac[ETH_ALEN];
-	__u16 zero;
+	__u16 vlan;	// a guest's: 0; an interface's: its VLAN, and ROUTED
 };
+
+#define ROUTED 0x8000
 
 // A guest's address -> its index into `full` and `full_drops`.
 struct {
@@ -89,10 +92,11 @@ struct {
 
 // Set before load. `own` is the device's own address; a transit device also carries frames for stations beyond other
 // uplinks, so everything that is not for the host itself goes to the engine. `vlans` has a bit for every VLAN that a
-// bridge domain carries here; bit 0 stands for untagged frames.
+// bridge domain carries here or a VRF routes; bit 0 stands for untagged frames. `routed` has those of the VRFs.
 const volatile struct station own;
 const volatile __u32 transit;
 const volatile __u64 vlans[4096 / 64];
+const volatile __u64 routed[4096 / 64];
 
 // As IEEE 802.1Q lays it out behind the addresses.
 struct tagged {
@@ -111,19 +115,25 @@ static __always_inline int is_link_local(const __u8 *mac)
 	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] && !(mac[5] & 0xf0);
 }
 
-// Whether a bridge domain carries frames with this tag, or untagged ones. A priority tag (VLAN 0) is no tag.
-static __always_inline int is_carried(const __u8 *data, const __u8 *end)
+// The VLAN of a frame, 0 without a tag. A priority tag (VLAN 0) is no tag.
+static __always_inline __u32 vlan_of(const __u8 *data, const __u8 *end)
 {
 	const struct tagged *frame = (const void *)data;
 	__u32 vlan = 0;
 
 	if ((const __u8 *)(frame + 1) <= end && frame->tpid == bpf_htons(ETH_P_8021Q))
-		vlan = bpf_ntohs(frame->tci);
+		vlan = bpf_ntohs(frame->tci) & 0x0fff;
+	return vlan;
+}
+
+// Whether the VLAN is one of `set`.
+static __always_inline int has(const volatile __u64 *set, __u32 vlan)
+{
 	// The mask comes last in the program too, where clang would put it before the swap: the verifier of kernel 6.1 loses
 	// the bound there, and refuses the program.
 	barrier_var(vlan);
 	vlan &= 0x0fff;
-	return vlans[vlan / 64] >> (vlan % 64) & 1;
+	return set[vlan / 64] >> (vlan % 64) & 1;
 }
 
 // Whether the guest has its part of the queue's ring already. Else one more of its frames is in there.
@@ -155,13 +165,21 @@ int pointsman(struct xdp_md *ctx)
 	const __u8 *data = (void *)(long)ctx->data;
 	const __u8 *end = (void *)(long)ctx->data_end;
 	struct station dst = {};
+	__u32 vlan;
 
-	if (data + ETH_HLEN > end || !is_carried(data, end))
+	if (data + ETH_HLEN > end)
+		return XDP_PASS;
+	vlan = vlan_of(data, end);
+	if (!has(vlans, vlan))
 		return XDP_PASS;
 	__builtin_memcpy(dst.mac, data, ETH_ALEN);
 
 	if (is_group(dst.mac)) {
 		if (is_link_local(dst.mac))
+			return XDP_PASS;
+	} else if (has(routed, vlan)) {
+		dst.vlan = ROUTED | vlan;
+		if (!bpf_map_lookup_elem(&stations, &dst))
 			return XDP_PASS;
 	} else {
 		const __u32 *guest = bpf_map_lookup_elem(&stations, &dst);

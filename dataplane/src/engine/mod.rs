@@ -6,6 +6,8 @@
 mod ports;
 mod report;
 mod seats;
+mod vrf_report;
+mod vrfs;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use crate::memif::MemifError;
 use crate::netdev::{MAX_STATIONS, NetdevError};
 use crate::pcap::PcapError;
 use crate::pool::Pool;
+use crate::rib::RibError;
 use crate::shares::Shares;
 use crate::tap::TapError;
 use crate::units::{GuestId, PortId};
@@ -32,6 +35,7 @@ use ports::{Opened, guest_of};
 use report::{Report, ReportedWorker};
 use seats::{House, Uplink};
 pub use seats::{Newcomer, Seat, SeatError, Seats};
+use vrfs::Vrfs;
 
 /// Why the engine does not start. Nothing of it is left behind then.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +87,28 @@ pub enum EngineError {
         ports: usize,
         /// How many seats.
         seats: usize,
+    },
+    /// An interface without an address.
+    #[error("vrf {vrf}: interface {interface}: its port has no Ethernet address of its own; give it mac = \"02:...\"")]
+    InterfaceMac {
+        /// The VRF.
+        vrf: String,
+        /// The interface.
+        interface: String,
+    },
+    /// Memory for tables of routes.
+    #[error("memory for the forwarding tables: {source}; `ulimit -v` may be in the way, or vm.overcommit_memory = 2")]
+    Tables {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A route of the configuration.
+    #[error("vrf {vrf}: {source}")]
+    Routes {
+        /// The VRF.
+        vrf: String,
+        /// Why it is refused.
+        source: RibError,
     },
     /// A worker is pinned to a core that is not there.
     #[error(
@@ -150,14 +176,15 @@ impl Engine {
         let guests = config.guests.iter().map(|guest| (guest.name.as_str(), guest.terms));
         let shares = Arc::new(Shares::new(guests, seats));
         let opened = Opened::open(config, &mut pools, &shares)?;
-        let mut guests: Vec<GuestId> = config.ports.iter().map(guest_of).collect();
+        let mut vrfs = Vrfs::build(config, &opened.ports, members.len())?;
+        let mut guests: Vec<GuestId> = (0..config.ports.len()).map(|port| guest_of(config, port)).collect();
         guests.resize(members.len(), GuestId::UPLINKS);
 
         let mut workers = Vec::new();
         for (index, ((spec, pool), queues)) in config.workers.iter().zip(pools).zip(opened.queues).enumerate() {
             let worker_config =
                 WorkerConfig { name: format!("worker-{index}"), core: spec.core, chunks: spec.chunks, spin: spec.spin };
-            let forward = Box::new(Bridge::new(Arc::clone(&table), Arc::clone(&fdb)));
+            let forward = vrfs.forwarder(index, Bridge::new(Arc::clone(&table), Arc::clone(&fdb)));
             let worker = Worker::new(worker_config, pool, queues, members.len(), forward);
             let mut worker =
                 worker.map_err(|source| EngineError::Worker { worker: index, doing: "creating it", source })?;
@@ -178,7 +205,7 @@ impl Engine {
             table: Arc::clone(&table),
             shares: Arc::clone(&shares),
         });
-        let report = Arc::new(Report::new(config, opened.ports, reported, table, fdb, seats.clone(), shares));
+        let report = Arc::new(Report::new(config, opened.ports, vrfs.running, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
         let mut engine = Self { _control: control, workers: Vec::new(), report, seats };

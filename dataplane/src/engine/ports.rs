@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{EngineError, share_a_domain};
-use crate::config::{Config, MemifRole, MemifSpec, NetdevSpec, PcapSpec, PortKind, PortSpec, TapSpec};
+use crate::config::{Config, MemifRole, MemifSpec, NetdevSpec, PcapSpec, PortKind, PortSpec, TapSpec, VrfSpec};
 use crate::memif::{Memif, MemifOptions, Role};
 use crate::netdev::{Carries, Device, NetdevError, Options, Others, Registrations, RingSizes};
 use crate::pcap::{Pace, PcapOptions, PcapPort, Repeat};
@@ -13,7 +13,8 @@ use crate::pool::Pool;
 use crate::port::{Counters, Port};
 use crate::shares::{Limit, PortLimits, Shaped, Shares};
 use crate::tap::{TapOptions, TapPort};
-use crate::units::{GuestId, PortId};
+use crate::units::{GuestId, Mac, PortId};
+use crate::wire::ethernet::VlanId;
 
 /// What stays with the control side of a port.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct OpenPort {
     pub device: Option<Arc<Device>>,
     /// The memif's control side, which tells its state and keeps it alive.
     pub memif: Option<Memif>,
+    /// The Ethernet address of its device or tap.
+    pub mac: Option<Mac>,
     /// What it may do at most, whatever its guest may.
     pub limits: PortLimits,
 }
@@ -39,15 +42,24 @@ struct Bound {
 }
 
 impl Bound {
-    fn new(spec: &PortSpec) -> Self {
+    fn new(spec: &PortSpec, guest: GuestId) -> Self {
         let limits = PortLimits { line: Arc::new(Limit::line(spec.line_rate)), ..PortLimits::default() };
-        Self { limits, guest: guest_of(spec) }
+        Self { limits, guest }
     }
 }
 
-/// Whose a port is. The guests of the configuration come first in the table of shares, in their order.
-pub fn guest_of(spec: &PortSpec) -> GuestId {
-    spec.guest.map_or(GuestId::UPLINKS, |guest| GuestId(guest as u16 + 1))
+/// Whose a port is: its guest's, or that of the VRFs that have it to themselves. The guests of the configuration come
+/// first in the table of shares, in their order.
+pub fn guest_of(config: &Config, index: usize) -> GuestId {
+    let spec = &config.ports[index];
+    let guest = spec.guest.or_else(|| {
+        let bridges = spec.membership.native.is_some() || !spec.membership.vlans.is_empty();
+        let uses = |vrf: &&VrfSpec| vrf.interfaces.iter().any(|i| i.port == index || i.punt == Some(index));
+        let mut guests = config.vrfs.iter().filter(uses).map(|vrf| vrf.guest);
+        let first = guests.next().flatten().filter(|_| !bridges);
+        first.filter(|first| guests.all(|guest| guest == Some(*first)))
+    });
+    guest.map_or(GuestId::UPLINKS, |guest| GuestId(guest as u16 + 1))
 }
 
 /// Everything open.
@@ -81,6 +93,7 @@ impl Opened {
     /// The first port that cannot be had; those before it are closed again.
     pub fn open(config: &Config, pools: &mut [Pool], shares: &Arc<Shares>) -> Result<Self, EngineError> {
         let mut opening = Opening {
+            config,
             pools,
             shares,
             registrations: config.workers.iter().map(|_| Registrations::default()).collect(),
@@ -133,10 +146,14 @@ fn carries(config: &Config, index: usize) -> Carries {
     for (vlan, _) in &spec.membership.vlans {
         carries.add_vlan(vlan.get());
     }
+    for interface in config.vrfs.iter().flat_map(|vrf| &vrf.interfaces).filter(|i| i.port == index) {
+        carries.add_routed(interface.vlan.map_or(0, VlanId::get));
+    }
     carries
 }
 
 struct Opening<'a> {
+    config: &'a Config,
     pools: &'a mut [Pool],
     shares: &'a Arc<Shares>,
     registrations: Vec<Registrations>,
@@ -181,7 +198,7 @@ impl Opening<'_> {
             );
         }
         let (mut workers, mut counters, mut mode) = (Vec::new(), Vec::new(), String::new());
-        let bound = Bound::new(spec);
+        let bound = Bound::new(spec, guest_of(self.config, id.index()));
         for queue in 0..queues {
             let worker = self.dealer.deal(spec.worker);
             let port = device.queue(queue, &mut self.pools[worker], &mut self.registrations[worker]).map_err(failed)?;
@@ -190,7 +207,8 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let limits = bound.limits;
-        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, limits })
+        let mac = Some(device.mac());
+        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, mac, limits })
     }
 
     fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
@@ -211,21 +229,26 @@ impl Opening<'_> {
         let started = Memif::start(&options).map_err(|source| EngineError::Memif { port: spec.name.clone(), source });
         let (control, rings) = started?;
         let (mut workers, mut counters) = (Vec::new(), Vec::new());
-        let bound = Bound::new(spec);
+        let bound = Bound::new(spec, guest_of(self.config, id.index()));
         for ring in rings {
             let worker = self.dealer.deal(spec.worker);
             counters.push(self.give(worker, id, Box::new(ring), &bound));
             workers.push(worker);
         }
         let (mode, limits) = (String::new(), bound.limits);
-        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), limits })
+        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), mac: None, limits })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
         let netns = tap.netns.as_ref().map(PathBuf::from);
-        let options = TapOptions { device: tap.device.clone(), netns, mtu: None, mac: None };
+        // The device of a router's stack is as the interface that it is the stack of.
+        let mut interfaces = self.config.vrfs.iter().flat_map(|vrf| &vrf.interfaces);
+        let interface = interfaces.find(|interface| interface.punt == Some(id.index()));
+        let (mtu, mac) = (interface.map(|i| u32::from(i.mtu)), interface.and_then(|i| i.mac));
+        let options = TapOptions { device: tap.device.clone(), netns, mtu, mac };
         let port = TapPort::open(&options).map_err(|source| EngineError::Tap { port: spec.name.clone(), source })?;
-        Ok(self.single(id, spec, Box::new(port)))
+        let mac = port.mac();
+        Ok(OpenPort { mac, ..self.single(id, spec, Box::new(port)) })
     }
 
     fn pcap(&mut self, id: PortId, spec: &PortSpec, pcap: &PcapSpec) -> Result<OpenPort, EngineError> {
@@ -243,9 +266,9 @@ impl Opening<'_> {
     fn single(&mut self, id: PortId, spec: &PortSpec, port: Box<dyn Port>) -> OpenPort {
         let worker = self.dealer.deal(spec.worker);
         let mode = port.mode();
-        let bound = Bound::new(spec);
+        let bound = Bound::new(spec, guest_of(self.config, id.index()));
         let counters = vec![self.give(worker, id, port, &bound)];
         let limits = bound.limits;
-        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, limits }
+        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, mac: None, limits }
     }
 }

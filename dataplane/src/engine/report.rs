@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::ports::OpenPort;
 use super::seats::{Seats, Sitter};
+use super::vrfs::RunningVrf;
 use super::share_a_domain;
 use crate::bridge::{self, Fdb, Table};
 use crate::config::{Config, WorkerSpec};
@@ -51,12 +52,13 @@ impl ReportedWorker {
 /// Everything that can be shown.
 #[derive(Debug)]
 pub struct Report {
-    config: Config,
-    ports: Vec<OpenPort>,
+    pub(super) config: Config,
+    pub(super) ports: Vec<OpenPort>,
+    pub(super) vrfs: Vec<Arc<RunningVrf>>,
     workers: Vec<ReportedWorker>,
     table: Arc<ArcSwap<Table>>,
     fdb: Arc<Fdb>,
-    seats: Seats,
+    pub(super) seats: Seats,
     shares: Arc<Shares>,
 }
 
@@ -64,19 +66,21 @@ impl Report {
     pub fn new(
         config: &Config,
         ports: Vec<OpenPort>,
+        vrfs: Vec<Arc<RunningVrf>>,
         workers: Vec<ReportedWorker>,
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,
         seats: Seats,
         shares: Arc<Shares>,
     ) -> Self {
-        Self { config: config.clone(), ports, workers, table, fdb, seats, shares }
+        Self { config: config.clone(), ports, vrfs, workers, table, fdb, seats, shares }
     }
 
     pub fn answer(&self, request: Request) -> Reply {
         let topic = match request {
             Request::Show(topic) => topic,
             Request::Set(change) => return self.change(&change),
+            Request::Vrf(request) => return self.answer_vrf(&request),
         };
         match topic {
             Topic::Ports => Reply::Ports(self.all_ports()),
@@ -291,7 +295,7 @@ fn counted(queues: &[Arc<Counters>], in_xdp: u64) -> PortReport {
     }
 }
 
-fn sum_drops(counters: &[Arc<Counters>]) -> BTreeMap<String, u64> {
+pub(super) fn sum_drops(counters: &[Arc<Counters>]) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
     for (reason, frames) in counters.iter().flat_map(|c| c.drops.nonzero()) {
         *sum.entry(reason.name().to_owned()).or_default() += frames;

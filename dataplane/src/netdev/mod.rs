@@ -29,6 +29,7 @@ pub use words::FullMarks;
 
 use crate::pool::Pool;
 use crate::units::{Mac, PortId};
+use crate::wire::ethernet::VlanId;
 
 /// Why a device cannot be a port.
 #[derive(Debug, thiserror::Error)]
@@ -228,6 +229,18 @@ impl Device {
     /// More than [`MAX_STATIONS`].
     pub fn add_station(&self, mac: Mac, port: PortId) -> Result<(), NetdevError> {
         self.program.add_station(mac, port).map_err(|e| NetdevError::Bpf {
+            device: self.name.clone(),
+            what: format!("add {mac} to"),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Hands frames for `mac` to the engine, as the address of a VRF's interface: untagged ones, or those of a VLAN.
+    ///
+    /// # Errors
+    /// More than [`MAX_STATIONS`].
+    pub fn add_routed(&self, mac: Mac, vlan: Option<VlanId>) -> Result<(), NetdevError> {
+        self.program.add_routed(mac, vlan.map_or(0, VlanId::get)).map_err(|e| NetdevError::Bpf {
             device: self.name.clone(),
             what: format!("add {mac} to"),
             reason: e.to_string(),

@@ -28,6 +28,8 @@ pub const MAX_STATIONS: usize = 4096;
 const NAME: &str = "pointsman";
 /// How long a killed engine is given to let go of its devices.
 const DYING: Duration = Duration::from_secs(5);
+/// Marks a VLAN in the key of a routed station; as `ROUTED` in the program.
+const ROUTED: u16 = 0x8000;
 
 /// Where in the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +56,14 @@ pub struct Carries {
     pub others: Others,
     /// One bit a VLAN; bit 0 stands for untagged frames.
     vlans: [u64; 64],
+    /// Those of them that are interfaces of VRFs.
+    routed: [u64; 64],
 }
 
 impl Carries {
     /// Nothing yet.
     pub const fn nothing(others: Others) -> Self {
-        Self { others, vlans: [0; 64] }
+        Self { others, vlans: [0; 64], routed: [0; 64] }
     }
 
     /// Untagged frames alone: an access port.
@@ -73,6 +77,13 @@ impl Carries {
     pub fn add_vlan(&mut self, vlan: u16) {
         let vlan = usize::from(vlan & 0xfff);
         self.vlans[vlan / 64] |= 1 << (vlan % 64);
+    }
+
+    /// Frames of this VLAN too, which is an interface of a VRF: of unicast only those for the stations that are told.
+    pub fn add_routed(&mut self, vlan: u16) {
+        self.add_vlan(vlan);
+        let vlan = usize::from(vlan & 0xfff);
+        self.routed[vlan / 64] |= 1 << (vlan % 64);
     }
 }
 
@@ -118,6 +129,7 @@ impl Program {
             rodata.own.mac = own.0;
             rodata.transit = u32::from(carries.others == Others::ToEngine);
             rodata.vlans = carries.vlans;
+            rodata.routed = carries.routed;
         }
         let skeleton = open.load().map_err(|e| bpf("load", e))?;
         let handle = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(|e| bpf("keep a map", e));
@@ -171,6 +183,16 @@ impl Program {
     pub fn add_station(&self, mac: Mac, port: PortId) -> Result<(), libbpf_rs::Error> {
         self.waiting.note_port(port);
         self.stations.update(&station(mac), &u32::from(port.0).to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Tells the program that `mac` is the address of a VRF's interface, in this VLAN; 0 stands for untagged frames.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_routed(&self, mac: Mac, vlan: u16) -> Result<(), libbpf_rs::Error> {
+        let mut key = station(mac);
+        key[6..].copy_from_slice(&(ROUTED | vlan).to_ne_bytes());
+        self.stations.update(&key, &0u32.to_ne_bytes(), MapFlags::ANY)
     }
 
     /// Forgets a station; no error when there is none.

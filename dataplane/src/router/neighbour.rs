@@ -12,9 +12,10 @@ use arrayvec::ArrayVec;
 use crate::frame::Frame;
 use crate::rib::InterfaceId;
 use crate::units::{Mac, Nanos};
+use crate::vrf::Neighbour;
 
 /// Entries in all.
-const CAPACITY: usize = 1024;
+pub(crate) const CAPACITY: usize = 1024;
 /// Entries that wait for a first answer at a time: so much room a scan of a network can take.
 const MAX_INCOMPLETE: usize = 256;
 /// Frames that wait for one neighbour (RFC 1122, 2.3.2.2, asks for at least one).
@@ -368,6 +369,28 @@ impl Neighbours {
         };
         let mixed = super::cache::Key::spread(bits ^ u128::from(key.interface.0) << 100, self.seed);
         (mixed >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    /// All that is known, for people.
+    pub(crate) fn list(&self, now: Nanos) -> impl Iterator<Item = Neighbour> + '_ {
+        self.entries.iter().filter(|entry| entry.state != State::Free).map(move |entry| {
+            let state = match entry.state {
+                State::Free | State::Incomplete => "incomplete",
+                State::Reachable => "reachable",
+                State::Stale => "stale",
+                State::Delay => "delay",
+                State::Probe => "probe",
+                State::Failed => "failed",
+            };
+            let known = !matches!(entry.state, State::Free | State::Incomplete | State::Failed);
+            Neighbour {
+                interface: entry.key.interface,
+                address: entry.key.address,
+                mac: known.then_some(entry.mac),
+                state,
+                used: entry.used.map(|used| now.since(used)),
+            }
+        })
     }
 
     /// Whether there is an entry for `address`: it was asked for, or has asked.

@@ -199,6 +199,19 @@ impl Device {
         Ok(())
     }
 
+    /// Its Ethernet address.
+    pub fn mac(&self) -> Option<Mac> {
+        let mut request = request(&self.name);
+        ioctl(&self.socket, libc::SIOCGIFHWADDR, &mut request).ok()?;
+        // SAFETY: the kernel has just written this member.
+        let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+        let mut mac = Mac::default();
+        for (to, from) in mac.0.iter_mut().zip(address.sa_data) {
+            *to = from as u8;
+        }
+        Some(mac)
+    }
+
     /// Whether the device is up. One that is no longer in its namespace, or renamed, is taken for up: what is written to
     /// it tells otherwise.
     pub fn is_up(&self) -> bool {

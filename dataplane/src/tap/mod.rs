@@ -22,7 +22,7 @@ use crate::offload::virtio::{self, HEADER};
 use crate::offload::{self, Offloads};
 use crate::pool::{CHUNK, CHUNK_DATA, HEADROOM, MAX_FRAME, Pool};
 use crate::port::{Counters, Port, Sleep};
-use crate::units::Nanos;
+use crate::units::{Mac, Nanos};
 use device::Device;
 pub use device::{TapError, TapOptions};
 
@@ -84,6 +84,11 @@ impl TapPort {
     /// As for `open`. The kernel allows 256 queues.
     pub fn open_queues(options: &TapOptions, queues: usize) -> Result<Vec<Self>, TapError> {
         Ok(Device::open(options, queues)?.into_iter().map(|device| Self::new(device, options)).collect())
+    }
+
+    /// The device's Ethernet address, which is that of the stack behind it.
+    pub fn mac(&self) -> Option<Mac> {
+        self.device.as_ref()?.mac()
     }
 
     fn new(device: Device, options: &TapOptions) -> Self {

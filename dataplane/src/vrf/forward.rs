@@ -5,9 +5,11 @@
 //! allocated, and no flow is remembered.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use super::board::Board;
 use super::tables::{Tables, Way};
 use crate::bridge::tag;
 use crate::drops::DropReason;
@@ -34,6 +36,7 @@ struct Row {
 /// The router of a VRF.
 pub struct Vrf {
     pub(super) router: Router<Tables>,
+    pub(super) board: Arc<Board>,
 }
 
 impl Vrf {
@@ -247,5 +250,6 @@ impl Vrf {
         self.router.routes.tick(now);
         self.router.routes.begin();
         self.router.attend(&mut Io { pool, out, input: InterfaceId(0), now });
+        self.board.show(&self.router.neighbours, now);
     }
 }

@@ -15,6 +15,7 @@
 //! protocols'; all else is `not-for-us`. What the stack behind a punt port sends leaves by the interface as it is, if it
 //! comes from the interface's address.
 
+mod board;
 mod forward;
 mod switch;
 mod tables;
@@ -23,6 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use board::{Board, Neighbour};
 pub use switch::{Place, Switch};
 
 use crate::fib::Fib;
@@ -51,6 +53,12 @@ pub struct VrfInterface {
     pub check: SourceCheck,
 }
 
+impl std::fmt::Debug for Vrf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vrf({} interfaces)", self.router.interfaces.len())
+    }
+}
+
 /// What an interface counts.
 #[derive(Clone, Debug, Default)]
 pub struct InterfaceCounters {
@@ -61,8 +69,14 @@ pub struct InterfaceCounters {
 }
 
 impl Vrf {
-    /// A VRF with these interfaces, numbered in order, which looks up routes in `fib`; and what each interface counts.
-    pub fn new(interfaces: &[VrfInterface], fib: Arc<Fib>, punt: PuntRate) -> (Self, Vec<InterfaceCounters>) {
+    /// A VRF with these interfaces, numbered in order, which looks up routes in `fib` and shows its neighbours on
+    /// `board`; and what each interface counts.
+    pub fn new(
+        interfaces: &[VrfInterface],
+        fib: Arc<Fib>,
+        punt: PuntRate,
+        board: Arc<Board>,
+    ) -> (Self, Vec<InterfaceCounters>) {
         let made: Vec<Interface> = interfaces
             .iter()
             .map(|wanted| {
@@ -78,6 +92,6 @@ impl Vrf {
         });
         let counters = counters.collect();
         let tables = Tables::new(fib, made.len() as u16);
-        (Self { router: Router::with(made, tables, Policer::new(punt)) }, counters)
+        (Self { router: Router::with(made, tables, Policer::new(punt)), board }, counters)
     }
 }

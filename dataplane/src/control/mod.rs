@@ -3,6 +3,8 @@
 //! A client connects, writes a [`Request`] as one line, and reads a [`Reply`] as one line. Answering only reads what
 //! workers have counted: nothing that a client does can stop a worker. Only root (mode 0600) may connect.
 
+mod vrf;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,6 +18,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use vrf::{
+    Explanation, HopReport, InterfaceReport, NeighbourReport, RouteReport, RoutesReport, VrfRequest, VrfTopic,
+};
 
 /// Longest request that is read; more is refused.
 const MAX_REQUEST: u64 = 4096;
@@ -69,6 +75,8 @@ pub enum Request {
     Show(Topic),
     /// A change, which is made whole or not at all.
     Set(Change),
+    /// A question about VRFs.
+    Vrf(VrfRequest),
 }
 
 /// What the engine answers.
@@ -85,6 +93,14 @@ pub enum Reply {
     Workers(Vec<WorkerReport>),
     /// `show drops`
     Drops(Vec<DropReport>),
+    /// Interfaces of VRFs.
+    Interfaces(Vec<InterfaceReport>),
+    /// Routes of VRFs.
+    Routes(RoutesReport),
+    /// Neighbours of VRFs.
+    Neighbours(Vec<NeighbourReport>),
+    /// Where a packet goes.
+    Route(Box<Explanation>),
     /// The change is made.
     Done,
     /// The request was not understood, or the change refused; why.

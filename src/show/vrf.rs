@@ -1,0 +1,96 @@
+//! VRFs as tables: interfaces, routes, neighbours, and why a packet goes where it goes.
+
+use comfy_table::Table;
+use pointsman_dataplane::control::{Explanation, InterfaceReport, NeighbourReport, RouteReport, RoutesReport};
+
+use super::{grid, total, up};
+
+fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".into(), |text| text.to_string())
+}
+
+fn port(port: &str, vlan: Option<u16>) -> String {
+    vlan.map_or_else(|| port.to_owned(), |vlan| format!("{port} vlan {vlan}"))
+}
+
+pub fn interfaces(interfaces: &[InterfaceReport]) -> Table {
+    let head = [
+        "vrf", "interface", "port", "station", "addresses", "mtu", "state", "punt", "rx frames", "tx frames", "punted",
+        "from stack", "lost",
+    ];
+    grid(
+        head,
+        &[5, 8, 9, 10, 11, 12],
+        interfaces.iter().map(|i| {
+            let numbers = [i.rx_frames, i.tx_frames, i.punted_frames, i.stack_frames, total(&i.drops)];
+            let [rx, tx, punted, stack, lost] = numbers.map(|n| n.to_string());
+            let (place, addresses) = (port(&i.port, i.vlan), i.addresses.join("\n"));
+            let (vrf, name, mac) = (i.vrf.clone(), i.interface.clone(), i.mac.clone());
+            let punt = or_dash(i.punt.as_ref());
+            [vrf, name, place, mac, addresses, i.mtu.to_string(), up(i.up), punt, rx, tx, punted, stack, lost]
+        }),
+    )
+}
+
+fn row(route: &RouteReport) -> [String; 6] {
+    let state = match (route.chosen, route.usable) {
+        (true, true) => "used",
+        (true, false) => "leads nowhere",
+        (false, _) => "another is preferred",
+    };
+    let RouteReport { vrf, prefix, owner, metric, action, .. } = route.clone();
+    [vrf, prefix, owner, metric.to_string(), action, state.into()]
+}
+
+const ROUTE: [&str; 6] = ["vrf", "prefix", "owner", "metric", "action", "state"];
+
+pub fn routes(report: &RoutesReport) -> Table {
+    let mut table = grid(ROUTE, &[3], report.routes.iter().map(row));
+    if report.more > 0 {
+        table.add_row([format!("and {} more: --limit N lists more", report.more)]);
+    }
+    if report.refused > 0 {
+        table.add_row([format!("{} were refused: max_routes, or memory", report.refused)]);
+    }
+    table
+}
+
+pub fn neighbours(neighbours: &[NeighbourReport]) -> Table {
+    grid(
+        ["vrf", "interface", "address", "station", "state", "used"],
+        &[],
+        neighbours.iter().map(|n| {
+            let used = n.used_ms.map_or_else(|| "never".into(), |ms| format!("{:.1} s ago", ms as f64 / 1e3));
+            let (vrf, interface) = (n.vrf.clone(), n.interface.clone());
+            [vrf, interface, n.address.to_string(), or_dash(n.mac.as_ref()), n.state.clone(), used]
+        }),
+    )
+}
+
+pub fn explanation(told: &Explanation) -> Table {
+    let mut rows = Vec::new();
+    let mut say = |what: &str, is: String| rows.push([what.to_owned(), is]);
+    say("address", format!("{} in vrf {}", told.address, told.vrf));
+    match &told.route {
+        None => say("route", "none: senders are told that the network is unreachable".into()),
+        Some(route) => {
+            say("route", format!("{} of {}, metric {}: {}", route.prefix, route.owner, route.metric, route.action));
+            if !route.usable {
+                say("", "leads nowhere at present: senders are told that the host is unreachable".into());
+            }
+        }
+    }
+    for other in &told.others {
+        say("preferred to", format!("that of {}, metric {}: {}", other.owner, other.metric, other.action));
+    }
+    for (gateway, prefix) in &told.recursion {
+        say("gateway", format!("{gateway} is behind {}", prefix.as_deref().unwrap_or("no route")));
+    }
+    for hop in &told.hops {
+        let station = hop.mac.as_deref().unwrap_or("no address");
+        let of = if told.hops.len() > 1 { format!(", weight {}", hop.weight) } else { String::new() };
+        let place = port(&hop.port, hop.vlan);
+        say("way out", format!("{} ({place}) to {}, {station} ({}){of}", hop.interface, hop.neighbour, hop.state));
+    }
+    grid(["", ""], &[], rows.into_iter())
+}
