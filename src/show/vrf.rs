@@ -15,8 +15,19 @@ fn port(port: &str, vlan: Option<u16>) -> String {
 
 pub fn interfaces(interfaces: &[InterfaceReport]) -> Table {
     let head = [
-        "vrf", "interface", "port", "station", "addresses", "mtu", "state", "punt", "rx frames", "tx frames", "punted",
-        "from stack", "lost",
+        "vrf",
+        "interface",
+        "port",
+        "station",
+        "addresses",
+        "mtu",
+        "state",
+        "punt",
+        "rx frames",
+        "tx frames",
+        "punted",
+        "from stack",
+        "lost",
     ];
     grid(
         head,

@@ -3,13 +3,14 @@
 //! It is built whole before the first worker starts, so that a mistake found late leaves nothing behind: every part
 //! undoes itself when it is dropped. Once running, the control side only reads.
 
+mod links;
 mod ports;
 mod report;
 mod seats;
-mod vrf_report;
-mod vrfs;
 #[cfg(test)]
 mod tests;
+mod vrf_report;
+mod vrfs;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +32,7 @@ use crate::shares::Shares;
 use crate::tap::TapError;
 use crate::units::{GuestId, PortId};
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
+use links::LinkWatch;
 use ports::{Opened, guest_of};
 use report::{Report, ReportedWorker};
 use seats::{House, Uplink};
@@ -102,6 +104,12 @@ pub enum EngineError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Who watches links.
+    #[error("a thread that watches the links of VRFs: {source}")]
+    Links {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A route of the configuration.
     #[error("vrf {vrf}: {source}")]
     Routes {
@@ -141,6 +149,7 @@ pub enum EngineError {
 pub struct Engine {
     /// First to go: nobody asks a dying engine.
     _control: Server,
+    _links: Option<LinkWatch>,
     workers: Vec<Running>,
     report: Arc<Report>,
     seats: Seats,
@@ -205,10 +214,12 @@ impl Engine {
             table: Arc::clone(&table),
             shares: Arc::clone(&shares),
         });
-        let report = Arc::new(Report::new(config, opened.ports, vrfs.running, reported, table, fdb, seats.clone(), shares));
+        let report =
+            Arc::new(Report::new(config, opened.ports, vrfs.running, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
-        let mut engine = Self { _control: control, workers: Vec::new(), report, seats };
+        let links = LinkWatch::start(&report).map_err(|source| EngineError::Links { source })?;
+        let mut engine = Self { _control: control, _links: links, workers: Vec::new(), report, seats };
         for (index, worker) in workers.into_iter().enumerate() {
             let bell = worker.doorbell();
             let thread = std::thread::Builder::new()

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 
 use super::ports::OpenPort;
 use super::seats::{Seats, Sitter};
-use super::vrfs::RunningVrf;
 use super::share_a_domain;
+use super::vrfs::RunningVrf;
 use crate::bridge::{self, Fdb, Table};
 use crate::config::{Config, WorkerSpec};
 use crate::control::{

@@ -33,15 +33,17 @@ impl Report {
             VrfTopic::Route(address) => match vrfs[..] {
                 [vrf] => Reply::Route(Box::new(self.explain(vrf, address))),
                 [] => Reply::Error("there is no VRF; add a [[vrf]] section to the configuration".into()),
-                _ => Reply::Error("there are several VRFs, in each of which that is another question; name one: --vrf".into()),
+                _ => Reply::Error(
+                    "there are several VRFs, in each of which that is another question; name one: --vrf".into(),
+                ),
             },
         }
     }
 
     fn interfaces(&self, vrf: &RunningVrf) -> Vec<InterfaceReport> {
         let name = |port: usize| self.config.ports[port].name.clone();
-        let all = vrf.spec.interfaces.iter().zip(&vrf.macs).zip(&vrf.counters);
-        let report = all.map(|((spec, mac), counters)| {
+        let all = vrf.spec.interfaces.iter().zip(&vrf.macs).zip(&vrf.counters).zip(&vrf.up);
+        let report = all.map(|(((spec, mac), counters), up)| {
             let (link, punted) = (&counters.link, &counters.punted);
             InterfaceReport {
                 vrf: vrf.spec.name.clone(),
@@ -53,7 +55,7 @@ impl Report {
                 mtu: spec.mtu,
                 addresses: spec.addresses.iter().map(|a| format!("{}/{}", a.address, a.length)).collect(),
                 punt: spec.punt.map(name),
-                up: self.ports[spec.port].counters.iter().any(|counters| counters.up.load(Relaxed)),
+                up: up.load(Relaxed),
                 rx_frames: link.rx_frames.load(Relaxed),
                 rx_bytes: link.rx_bytes.load(Relaxed),
                 tx_frames: link.tx_frames.load(Relaxed),

@@ -1,15 +1,14 @@
 //! The VRFs of a configuration: their routes, what their workers get, and what is told of them.
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EngineError;
 use super::ports::OpenPort;
 use crate::bridge::Bridge;
-use crate::config::{Config, PortKind, VrfInterfaceSpec, VrfSpec};
+use crate::config::{Config, VrfInterfaceSpec, VrfSpec};
 use crate::fib::{Arena, ArenaConfig, FibConfig};
 use crate::forward::Forward;
 use crate::prefix::Prefix;
@@ -29,6 +28,8 @@ pub struct RunningVrf {
     pub macs: Vec<Mac>,
     /// What its interfaces count, in order.
     pub counters: Vec<InterfaceCounters>,
+    /// Whether its interfaces' links carry frames, in order.
+    pub up: Vec<AtomicBool>,
     /// Its worker.
     pub worker: usize,
     rib: Mutex<Rib>,
@@ -141,8 +142,9 @@ impl Vrfs {
         }
         vrfs.push(vrf);
         let macs = interfaces.iter().map(|interface| interface.config.mac).collect();
+        let up = interfaces.iter().map(|_| AtomicBool::new(true)).collect();
         let rib = Mutex::new(rib);
-        self.running.push(Arc::new(RunningVrf { spec: spec.clone(), macs, counters, worker, rib, board }));
+        self.running.push(Arc::new(RunningVrf { spec: spec.clone(), macs, counters, up, worker, rib, board }));
         Ok(())
     }
 
@@ -161,11 +163,8 @@ impl Vrfs {
 
 /// The routes that a VRF begins with: those of its interfaces, and the configured ones.
 fn routes(spec: &VrfSpec, interfaces: &[VrfInterface], arena: &Arc<Arena>) -> Result<Rib, EngineError> {
-    let config = RibConfig {
-        max_routes: spec.max_routes,
-        interfaces: interfaces.len() as u16,
-        fib: FibConfig::default(),
-    };
+    let config =
+        RibConfig { max_routes: spec.max_routes, interfaces: interfaces.len() as u16, fib: FibConfig::default() };
     let failed = |source| EngineError::Routes { vrf: spec.name.clone(), source };
     let mut rib = Rib::new(arena, config).map_err(failed)?;
     for (id, interface) in (0..).map(InterfaceId).zip(interfaces) {
@@ -202,17 +201,4 @@ fn connected(id: InterfaceId, interface: &VrfInterface) -> Vec<Route> {
         add(own, all, Action::Local);
     }
     routes
-}
-
-/// Whether the link of a port is there, as far as that can be told.
-pub fn is_up(config: &Config, index: usize, port: &OpenPort) -> bool {
-    let up = port.counters.iter().any(|counters| counters.up.load(Relaxed));
-    match &config.ports[index].kind {
-        PortKind::Netdev(spec) => {
-            let carrier = std::fs::read_to_string(Path::new("/sys/class/net").join(&spec.device).join("carrier"));
-            // A device that is down says nothing (EINVAL).
-            up && carrier.is_ok_and(|carrier| carrier.trim() == "1")
-        }
-        _ => up,
-    }
 }
