@@ -55,7 +55,8 @@ impl Drop for LinkWatch {
 }
 
 fn look(report: &Report) {
-    for vrf in &report.vrfs {
+    // A worker that has not begun has not looked at its ports either.
+    for vrf in report.vrfs.iter().filter(|vrf| report.has_begun(vrf.worker)) {
         for (id, (spec, was)) in (0..).map(InterfaceId).zip(vrf.spec.interfaces.iter().zip(&vrf.up)) {
             let up = is_up(report, spec.port);
             if was.swap(up, Relaxed) != up {

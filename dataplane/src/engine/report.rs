@@ -76,6 +76,11 @@ impl Report {
         Self { config: config.clone(), ports, vrfs, workers, table, fdb, seats, shares }
     }
 
+    /// Whether the worker has drawn a breath.
+    pub(super) fn has_begun(&self, worker: usize) -> bool {
+        self.workers[worker].counters.breaths.load(Relaxed) > 0
+    }
+
     pub fn answer(&self, request: Request) -> Reply {
         let topic = match request {
             Request::Show(topic) => topic,
