@@ -73,7 +73,7 @@ fn a_vrf_routes_between_two_lans() {
     assert!(left["rx_frames"].as_u64().unwrap() > 20 && right["tx_frames"].as_u64().unwrap() > 13, "{left} {right}");
     assert_eq!(left["drops"]["ttl-expired"], 2, "{left}");
     // No network, no host.
-    let said = ping(&lans.left, "-c 1 -W 2", "10.2.0.77");
+    let said = ping(&lans.left, "-c 1 -W 6", "10.2.0.77");
     assert!(said.contains("Host Unreachable"), "{said}");
     sh(&format!("ip -n {} route add 172.16.0.0/12 via 10.1.0.1", lans.left));
     assert!(ping(&lans.left, "-c 1 -W 2", "172.16.0.1").contains("Net Unreachable"));

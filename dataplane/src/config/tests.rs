@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::link_rate::LineRate;
+use crate::rib::{Action, Hop, InterfaceId};
+use crate::router::SourceCheck;
+use crate::vrf::PuntRate;
 
 const FILE: &str = "pointsman.toml";
 
@@ -71,6 +74,90 @@ fn every_mistake_is_reported_at_once() {
     let found = parse(include_str!("tests/mistakes.toml")).expect_err("it is full of mistakes");
     let expected: Vec<_> = include_str!("tests/mistakes.txt").lines().collect();
     assert_eq!(found, expected, "\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_mistake_about_vrfs_is_reported_at_once() {
+    let found = parse(include_str!("tests/vrf.toml")).expect_err("it is full of mistakes");
+    let expected: Vec<_> = include_str!("tests/vrf.txt").lines().collect();
+    assert_eq!(found, expected, "\n{}", found.join("\n"));
+}
+
+/// A port, a VLAN of another, and a tap behind which the stack is.
+const VRF: &str = r#"
+[[worker]]
+[[worker]]
+[[port]]
+name = "up0"
+kind = "netdev"
+device = "eth1"
+[[port]]
+name = "up1"
+kind = "netdev"
+device = "eth2"
+worker = 1
+[[port]]
+name = "tap"
+kind = "tap"
+device = "r1"
+netns = "r1"
+[[guest]]
+name = "g1"
+[[vrf]]
+name = "r1"
+guest = "g1"
+max_routes = 1000
+punt_rate = 50
+[[vrf.interface]]
+name = "eth0"
+port = "up0"
+addresses = ["10.0.0.1/24", "2001:db8::1/64"]
+punt = "tap"
+source_check = "strict"
+[[vrf.interface]]
+name = "eth1"
+port = "up1"
+vlan = 10
+mac = "02:00:00:00:00:01"
+mtu = 9000
+[[vrf.route]]
+to = "0.0.0.0/0"
+via = ["10.0.0.2", "10.0.0.3"]
+[[vrf.route]]
+to = "2001:db8:1::/48"
+via = "fe80::1"
+interface = "eth1"
+[[vrf.route]]
+to = "10.9.0.0/16"
+action = "prohibit"
+"#;
+
+#[test]
+fn a_vrf_is_read_and_all_its_ports_have_one_worker() {
+    let config = parse(VRF).expect("it is sound");
+    let [vrf] = &config.vrfs[..] else { panic!("one VRF") };
+    assert_eq!((vrf.guest, vrf.max_routes, vrf.punt), (Some(0), 1000, PuntRate { rate: 50, burst: 1000 }));
+    let interfaces: Vec<_> = vrf.interfaces.iter().map(|i| (i.port, i.vlan.map(|v| v.get()), i.mtu, i.punt)).collect();
+    assert_eq!(interfaces, [(0, None, 1500, Some(2)), (1, Some(10), 9000, None)]);
+    assert_eq!((vrf.interfaces[0].check, vrf.interfaces[1].check), (SourceCheck::Strict, SourceCheck::Off));
+    assert_eq!(vrf.interfaces[1].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+    let hop = |gateway: &str, interface| Hop { gateway: Some(gateway.parse().unwrap()), interface, weight: 1 };
+    let actions: Vec<_> = vrf.routes.iter().map(|route| route.action.clone()).collect();
+    let expected = [
+        Action::Via(vec![hop("10.0.0.2", None), hop("10.0.0.3", None)]),
+        Action::Via(vec![hop("fe80::1", Some(InterfaceId(1)))]),
+        Action::Prohibit,
+    ];
+    assert_eq!(actions, expected);
+    assert_eq!(config.ports.iter().map(|port| port.worker).collect::<Vec<_>>(), [Some(1); 3]);
+    let [wrong] = &parse(&VRF.replace("device = \"eth1\"", "device = \"eth1\"\nworker = 0")).unwrap_err()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        wrong,
+        "pointsman.toml:21:1: vrf r1: ports up0 and up1 name workers 0 and 1, but all ports of a VRF are one worker's; \
+         name one worker, or none"
+    );
 }
 
 #[test]

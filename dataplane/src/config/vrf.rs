@@ -70,6 +70,8 @@ struct Use {
     punt: Option<Place>,
     untagged: Option<Place>,
     vlans: Vec<(VlanId, Place)>,
+    /// An interface is some VLAN of it.
+    unknown: bool,
 }
 
 /// Reads the VRFs, which refer to ports and guests.
@@ -86,7 +88,9 @@ impl<'a> VrfReader<'a> {
 
     /// Whether some VRF uses the port.
     pub(super) fn uses(&self, port: usize) -> bool {
-        self.uses.get(port).is_some_and(|u| u.punt.is_some() || u.untagged.is_some() || !u.vlans.is_empty())
+        self.uses
+            .get(port)
+            .is_some_and(|u| u.punt.is_some() || u.untagged.is_some() || !u.vlans.is_empty() || u.unknown)
     }
 
     pub(super) fn read(
@@ -156,6 +160,7 @@ impl<'a> VrfReader<'a> {
         section.require(mistakes, "port", "give port = NAME of the [[port]] that it is, or is a VLAN of");
         let port = section.string(mistakes, "port").and_then(|found| self.port(mistakes, &section.thing, found));
         let vlan = section.integer(mistakes, "vlan", 1..=4094).and_then(|found| VlanId::new(found.value as u16));
+        let known_vlan = vlan.is_some() || !section.has("vlan");
         let mac = section.parsed(
             mistakes,
             "mac",
@@ -184,7 +189,12 @@ impl<'a> VrfReader<'a> {
             _ => None,
         });
         let port = port?;
-        self.take(mistakes, &thing, at, port, vlan);
+        if known_vlan {
+            self.take(mistakes, &thing, at, port, vlan);
+        } else {
+            // Which VLAN it is will be known when that is repaired; that the port is used is known already.
+            self.uses[port].unknown = true;
+        }
         if let Some(punt) = punt {
             self.take_punt(mistakes, &thing, at, punt);
         }
@@ -346,8 +356,10 @@ fn read_addresses(
         }
         let network = |a: &InterfaceAddress| Prefix::of(a.address, a.length);
         let before = others.iter().flat_map(|other| other.addresses.iter().map(move |a| (&*other.name, a)));
-        let own = addresses.iter().map(|a| ("itself", a));
-        let clash = before.chain(own).find(|(_, a)| a.address == address.address || network(a) == network(&address));
+        let clash = before.clone().find(|(_, a)| network(a) == network(&address));
+        // An interface may have several addresses in one network, but no address twice.
+        let own = addresses.iter().map(|a| ("the interface itself", a));
+        let clash = clash.or_else(|| before.chain(own).find(|(_, a)| a.address == address.address));
         if let Some((other, clash)) = clash {
             let (other, clash) = (other.to_owned(), *clash);
             let what = if clash.address == address.address { "address" } else { "network" };

@@ -375,6 +375,7 @@ mod tests {
                 Reply::Drops(vec![DropReport { place: "up0".into(), reason: "runt".into(), frames: 3 }])
             }
             Request::Show(_) => Reply::Ports(vec![]),
+            Request::Vrf(_) => Reply::Neighbours(vec![]),
             Request::Set(change) if change.name == "r1" => Reply::Done,
             Request::Set(change) => Reply::Error(format!("there is no guest {}", change.name)),
         }

@@ -50,7 +50,6 @@ use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::rib::InterfaceId;
 use crate::units::{Mac, Nanos};
-use crate::wire::ethernet;
 use icmp::{EchoFragments, Limiter};
 use neighbour::Neighbours;
 use punt::Policer;
@@ -111,10 +110,6 @@ impl<R: Routing> Router<R> {
             return self.drop(io, frame, DropReason::NotForUs);
         }
         match header.ethertype {
-            // Tags are taken off before; a frame with more of them is in no VLAN of anybody's.
-            ethernet::TPID | ethernet::TPID_SERVICE | ethernet::TPID_OLD_STACK => {
-                self.drop(io, frame, DropReason::VlanNotAllowed);
-            }
             link::IPV4 if to_us || interface.punt.is_none() => self.input_v4(io, frame, to_us),
             link::IPV6 => self.input_v6(io, frame, to_us),
             link::ARP => self.input_arp(io, frame, to_us),

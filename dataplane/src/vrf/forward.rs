@@ -215,7 +215,13 @@ impl Vrf {
             },
             _ => frame,
         };
-        self.router.slow(io, frame);
+        // The tag of an interface has been taken off; a frame with another is in no VLAN of its.
+        match Header::parse(io.pool.head(&frame)) {
+            Ok(header) if header.tag().is_some() || header.is_stacked() => {
+                self.router.drop(io, frame, DropReason::VlanNotAllowed);
+            }
+            _ => self.router.slow(io, frame),
+        }
     }
 
     /// Sends what the stack behind the punt port of `interface` has sent: as it is, but only from the interface's address.

@@ -92,6 +92,11 @@ impl Switch {
         Self { bridge, vrfs, places: places.into(), reader, online: false, row: Burst::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn vrfs(&self) -> &[Vrf] {
+        &self.vrfs
+    }
+
     /// Nothing that was looked up is held any more.
     #[inline]
     fn breathe(&mut self) {
