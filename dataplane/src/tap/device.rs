@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::netns::enter;
 use crate::offload::virtio::HEADER;
 use crate::units::Mac;
 
@@ -248,19 +249,6 @@ fn attach_error(device: &str, reason: io::Error) -> TapError {
 fn setting(device: &str, what: &str) -> impl FnOnce(io::Error) -> TapError {
     let (device, what) = (device.to_owned(), what.to_owned());
     move |reason| TapError::Setting { device, what, reason }
-}
-
-/// Moves the calling thread into a namespace.
-fn enter(netns: &Path) -> io::Result<()> {
-    let file = std::fs::File::open(match netns.components().count() {
-        1 if netns.is_relative() => Path::new("/run/netns").join(netns),
-        _ => netns.to_owned(),
-    })?;
-    // SAFETY: no pointers; only the calling thread is moved.
-    match unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 fn request(device: &str) -> libc::ifreq {
