@@ -1,6 +1,7 @@
 //! `pointsman guest`: the guest's side of a memif or of a domU's ring, as a virtual router of our own or as a way to a
-//! namespace's Linux.
+//! namespace's Linux; and of a feed of routes, as the mirror of that Linux's.
 
+mod netlink;
 mod xen;
 
 use std::path::PathBuf;
@@ -21,9 +22,10 @@ use pointsman_dataplane::units::Nanos;
 use pointsman_dataplane::worker::{Worker, WorkerConfig};
 use pointsman_xen::ring::RingAgent;
 
+use netlink::NetlinkArgs;
 use xen::{Xen, XenArgs};
 
-/// Be a guest of an engine: a virtual router, or a way to one.
+/// Be a guest of an engine: a virtual router, a way to one, or a mirror of its routes.
 #[derive(Debug, Args)]
 pub struct Guest {
     #[command(subcommand)]
@@ -34,6 +36,7 @@ pub struct Guest {
 enum What {
     Router(RouterArgs),
     Tap(TapArgs),
+    Netlink(NetlinkArgs),
 }
 
 /// A software router between memifs: IPv4 and IPv6, static routes, ARP and ND, ICMP errors.
@@ -89,6 +92,7 @@ impl Guest {
         match self.what {
             What::Router(router) => router.run(),
             What::Tap(tap) => tap.run(),
+            What::Netlink(netlink) => netlink.run(),
         }
     }
 }

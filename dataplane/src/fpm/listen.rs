@@ -230,6 +230,14 @@ impl Stream {
             Place::Unix(path) => UnixStream::connect(path).map(Self::Unix),
         }
     }
+
+    /// From now on nothing waits.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(true),
+            Self::Unix(stream) => stream.set_nonblocking(true),
+        }
+    }
 }
 
 impl AsFd for Stream {

@@ -20,6 +20,7 @@
 //!
 //! Control side: it may allocate and wait, workers never see it.
 
+pub mod agent;
 mod counters;
 mod devices;
 mod feed;

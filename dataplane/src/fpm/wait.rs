@@ -91,6 +91,17 @@ pub(super) fn wait<const N: usize>(
     }
 }
 
+/// Waits until `stream` takes more bytes or is broken, or `bell` is rung.
+pub(super) fn wait_to_write(bell: BorrowedFd<'_>, stream: BorrowedFd<'_>) -> io::Result<()> {
+    let poll = |fd: BorrowedFd<'_>, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut polls = [poll(bell, libc::POLLIN), poll(stream, libc::POLLOUT)];
+    // SAFETY: two entries that outlive the call.
+    match unsafe { libc::poll(polls.as_mut_ptr(), 2, -1) } {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether whoever is at the other end of a connection has gone, though not all that it sent has been read yet.
 pub(super) fn hung_up(connection: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd { fd: connection.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
