@@ -110,7 +110,7 @@ impl Socket {
                 match message.kind {
                     kind::DONE => return told.map(|()| interrupted),
                     kind::ERROR => {
-                        let (&[code @ ..], _) = message.body::<4>().map_err(io::Error::other)?;
+                        let (&code, _) = message.body::<4>().map_err(io::Error::other)?;
                         return match -i32::from_ne_bytes(code) {
                             0 => told.map(|()| interrupted),
                             // No such table: no routes. No next hop objects in this kernel: none.
