@@ -93,8 +93,8 @@ fi
 # Peers that are measured and tested beside us. Without them their tests are skipped, and say so.
 if [ "$purpose" != build ]; then
     peers=(dpdk dpdk-dev)
-    # The last four are for tests/xen: an emulated machine, and what its disks are made with.
-    [ "$purpose" = bench ] || peers+=(ndisc6 qemu-system-x86 cpio xz-utils binutils)
+    # The first two are routing daemons. The last four are for tests/xen: an emulated machine, and what its disks are made with.
+    [ "$purpose" = bench ] || peers+=(frr bird2 ndisc6 qemu-system-x86 cpio xz-utils binutils)
     for driver in librte-net-af-xdp librte-net-memif; do
         ls /var/lib/dpkg/info/"$driver"[0-9]*.list >/dev/null 2>&1 && continue
         update
@@ -113,7 +113,25 @@ if [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; then
     fail "run as root: apt-get install --no-install-recommends ${missing[*]}"
 fi
 update
+# Routing daemons are started by tests, in namespaces. Their packages would start them here, now and at every boot.
+services=()
+for package in "${missing[@]}"; do
+    case $package in
+    frr) services+=(frr.service) ;;
+    bird2) services+=(bird.service) ;;
+    esac
+done
+policy=/usr/sbin/policy-rc.d
+if [ ${#services[@]} -gt 0 ] && [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\n# Made by tests/setup.sh while it installs; to be removed.\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    "${as_root[@]}" chmod +x "$policy"
+fi
 say "installing with apt-get: ${missing[*]}"
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
     fail "apt-get could not install them; the lines above say why"
+if [ ${#services[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+    "${as_root[@]}" systemctl disable --quiet "${services[@]}" 2>/dev/null ||
+        say "could not disable ${services[*]}, which will start at the next boot"
+fi
 rust_here || fail "$(command -v rustc) is $(rust_has || echo missing), which comes before the installed one in PATH; $rustup_line"

@@ -35,7 +35,10 @@ pub fn missing(programs: &[&str]) -> Option<String> {
     }
     let found = |program: &&str| {
         let path = std::env::var("PATH").unwrap_or_default();
-        path.split(':').chain(["/usr/sbin", "/sbin"]).any(|folder| Path::new(folder).join(program).is_file())
+        // Routing daemons are in no path.
+        path.split(':')
+            .chain(["/usr/sbin", "/sbin", "/usr/lib/frr"])
+            .any(|folder| Path::new(folder).join(program).is_file())
     };
     let mut wanted = vec!["ip", "ethtool"];
     wanted.extend(programs);

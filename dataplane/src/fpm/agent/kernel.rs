@@ -59,6 +59,15 @@ impl Socket {
         }
         // SAFETY: the kernel just gave us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // A socket without a number of its own hears no news. The kernel chooses one.
+        // SAFETY: all zero is a valid address.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        let len = size_of_val(&address) as libc::socklen_t;
+        // SAFETY: the address outlives the call, and its length is told.
+        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
         Ok(Self { fd, buffer: vec![0; BUFFER] })
     }
 

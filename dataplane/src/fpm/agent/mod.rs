@@ -133,6 +133,7 @@ impl Relay {
         let mut kernel = Kernel::open(self.config.netns.as_deref())?;
         self.out.clear();
         let mut cost = self.list(&mut kernel, &mut stream)?;
+        tracing::info!(feed = %self.config.feed, routes = self.mirror.routes, "connected; all routes are told");
         let mut ended = Instant::now();
         let mut due: Option<Instant> = None;
         loop {
@@ -199,7 +200,7 @@ impl Relay {
         mark(Marker::End, out);
         send(out, stream, bell)?;
         let took = begin.elapsed();
-        tracing::info!(feed = %config.feed, routes = mirror.routes, ?took, "all routes are told");
+        tracing::debug!(feed = %config.feed, routes = mirror.routes, ?took, "all routes are told");
         if mirror.too_long > 0 {
             tracing::warn!(messages = mirror.too_long, "longer than a frame can be, and not told");
         }
@@ -228,6 +229,7 @@ fn send(out: &mut Vec<u8>, stream: &mut Stream, bell: &Bell) -> io::Result<()> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(closed()),
             Err(error) => return Err(error),
         }
     }
@@ -238,12 +240,16 @@ fn send(out: &mut Vec<u8>, stream: &mut Stream, bell: &Bell) -> io::Result<()> {
 /// An engine says nothing; others may, and are not listened to. All that counts is that it is still there.
 fn listen(stream: &mut Stream) -> io::Result<()> {
     match stream.read(&mut [0; 4096]) {
-        Ok(0) => Err(io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            "the engine closed the connection: it has stopped, or another client has the feed, or interfaces have changed",
-        )),
+        Ok(0) => Err(closed()),
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(closed()),
         Err(error) => Err(error),
     }
+}
+
+fn closed() -> io::Error {
+    let why =
+        "the engine closed the connection: it has stopped, or another client has the feed, or interfaces have changed";
+    io::Error::new(io::ErrorKind::ConnectionAborted, why)
 }
