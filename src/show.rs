@@ -56,6 +56,8 @@ enum What {
     Neighbours,
     /// Where a packet for ADDRESS goes, and why
     Route,
+    /// Feeds of routes: clients, counters
+    Feeds,
 }
 
 impl Show {
@@ -68,6 +70,7 @@ impl Show {
             (What::Interfaces, None) => of_vrf(VrfTopic::Interfaces),
             (What::Routes, None) => of_vrf(VrfTopic::Routes(self.limit)),
             (What::Neighbours, None) => of_vrf(VrfTopic::Neighbours),
+            (What::Feeds, None) => Request::Vrf(VrfRequest { vrf: None, what: VrfTopic::Feeds }),
             (_, None) if self.vrf.is_some() => bail!("--vrf belongs to interfaces, routes, neighbours and route"),
             (What::Ports, None) => Request::Show(Topic::Ports),
             (What::Guests, None) => Request::Show(Topic::Guests),
@@ -94,6 +97,7 @@ fn json(reply: &Reply) -> serde_json::Result<String> {
         Reply::Interfaces(list) => serde_json::to_string_pretty(list),
         Reply::Routes(list) => serde_json::to_string_pretty(list),
         Reply::Neighbours(list) => serde_json::to_string_pretty(list),
+        Reply::Feeds(list) => serde_json::to_string_pretty(list),
         Reply::Route(explanation) => serde_json::to_string_pretty(explanation),
         Reply::Done => serde_json::to_string_pretty("done"),
         Reply::Error(reason) => serde_json::to_string_pretty(reason),
@@ -187,6 +191,7 @@ fn table(reply: &Reply) -> Table {
         Reply::Interfaces(interfaces) => vrf::interfaces(interfaces),
         Reply::Routes(routes) => vrf::routes(routes),
         Reply::Neighbours(neighbours) => vrf::neighbours(neighbours),
+        Reply::Feeds(feeds) => vrf::feeds(feeds),
         Reply::Route(explanation) => vrf::explanation(explanation),
         Reply::Done => grid(["done"], &[], std::iter::empty()),
         Reply::Error(reason) => grid(["error"], &[], [[reason.clone()]].into_iter()),

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -251,4 +252,69 @@ fn check_tells_what_is_wrong_with_a_vrf() {
     let file = bed.file("wrong.toml", "[[vrf]]\nname = \"r1\"\n[[vrf.interface]]\nname = \"eth0\"\nport = \"up0\"\n");
     let (ok, said) = try_sh(&format!("{POINTSMAN} check {}", file.display()));
     assert!(!ok && said.contains("there is no port \"up0\""), "{said}");
+}
+
+/// Daemons of FRR in a namespace; they end with the test.
+fn frr(lans: &Lans, host: &str, name: &str, zebra: &str, ospf: &str, fpm: bool) -> Vec<support::Program> {
+    let folder = lans.bed.folder.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    for folder in [&lans.bed.folder, &folder] {
+        // The daemons give up root.
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let at = folder.display().to_string();
+    let socket = format!("{at}/zserv.api");
+    let start = |daemon: &str, config: &str, more: &[&str]| {
+        let file = folder.join(format!("{daemon}.conf"));
+        std::fs::write(&file, config).unwrap();
+        let program = format!("/usr/lib/frr/{daemon}");
+        let (pid, file) = (format!("{at}/{daemon}.pid"), file.display().to_string());
+        let command =
+            [&[&program, "--vty_socket", &at, "-z", &socket, "-i", &pid, "--log", "stdout", "-f", &file], more]
+                .concat();
+        support::Program::start(host, &command, &folder, daemon)
+    };
+    let more: &[&str] = if fpm { &["-M", "dplane_fpm_nl"] } else { &[] };
+    let zebra = start("zebra", zebra, more);
+    zebra.wait_until("listening", || std::path::Path::new(&socket).exists());
+    vec![zebra, start("ospfd", ospf, &[])]
+}
+
+/// An FRR in the router's own namespace meets one on the right LAN by OSPF, whose hellos go through the punt ports. What it
+/// learns is forwarded by the engine, and vanishes when the other withdraws it.
+#[test]
+fn ospf_through_punt_ports_makes_routes_that_the_engine_forwards_by() {
+    need!("ping", "zebra", "ospfd");
+    let mut lans = Lans::new(1500);
+    let stack = lans.bed.host("stack");
+    let feed = format!(
+        "[[feed]]\nname = \"frr\"\nlisten = \"127.0.0.1:2620\"\nnetns = \"{stack}\"\ntables = {{ \"254\" = \"r1\" }}\nstale = \"5s\"\n"
+    );
+    let _engine = lans.bed.engine(&lans.host, &(vrf_with_stack(&stack) + &feed));
+    for n in 0..2 {
+        let lan = n + 1;
+        sh(&format!("ip -n {stack} addr add 10.{lan}.0.1/16 dev eth{n} && ip -n {stack} link set eth{n} up"));
+    }
+    // The stack's own forwarding stays off: what crosses, crosses in the engine.
+    sh(&format!(
+        "ip -n {} addr add 10.99.0.1/24 dev lo && ip -n {} route add 10.99.0.0/24 via 10.1.0.1",
+        lans.right, lans.left
+    ));
+    let ospf = |networks: &str| {
+        format!(
+            "interface eth1\n ip ospf hello-interval 1\n ip ospf dead-interval 4\ninterface eth0\n ip ospf hello-interval 1\n ip ospf dead-interval 4\nrouter ospf\n{networks}"
+        )
+    };
+    let own = ospf(" network 10.1.0.0/16 area 0\n network 10.2.0.0/16 area 0\n passive-interface eth0\n");
+    let theirs = ospf(" network 10.2.0.0/16 area 0\n network 10.99.0.0/24 area 0\n");
+    let _own = frr(&lans, &stack, "own", "fpm address 127.0.0.1\n", &own, true);
+    let other = frr(&lans, &lans.right, "other", "", &theirs, false);
+    let why = || show(&lans, "route 10.99.0.1 --vrf r1");
+    wait_for("OSPF's route in the VRF", Duration::from_secs(60), || why()["route"]["owner"] == "feed frr");
+    assert_eq!(why()["hops"][0]["neighbour"], "10.2.0.2", "{}", why());
+    lans.ping("-c 5 -i 0.05", "10.99.0.1");
+    let feeds = show(&lans, "feeds");
+    assert!(feeds[0]["client"].is_string(), "{feeds}");
+    drop(other);
+    wait_for("the route to go with its router", Duration::from_secs(30), || why()["route"].is_null());
 }

@@ -105,3 +105,31 @@ pub fn explanation(told: &Explanation) -> Table {
     }
     grid(["", ""], &[], rows.into_iter())
 }
+
+pub fn feeds(feeds: &[serde_json::Value]) -> Table {
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => "-".into(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let sum = |value: &serde_json::Value| {
+        value.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>().to_string()
+    };
+    let head = ["feed", "listens", "client", "in sync", "routes", "taken back", "refused", "last refusal"];
+    grid(
+        head,
+        &[4, 5, 6],
+        feeds.iter().map(|f| {
+            let sync = if f["client"].is_null() {
+                "-"
+            } else if f["syncing"] == true {
+                "not yet"
+            } else {
+                "yes"
+            };
+            let (name, listen, client) = (text(&f["name"]), text(&f["listen"]), text(&f["client"]));
+            let (routes, gone, refused) = (text(&f["routes"]), text(&f["withdrawals"]), sum(&f["refused"]));
+            [name, listen, client, sync.into(), routes, gone, refused, text(&f["last_refusal"])]
+        }),
+    )
+}

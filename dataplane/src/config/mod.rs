@@ -8,6 +8,7 @@
 //! It must never panic, whatever the text: `tests/fuzz` holds it to that.
 
 mod error;
+mod feed;
 mod kind;
 mod machine;
 mod mistakes;
@@ -23,6 +24,7 @@ mod vrf;
 use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use feed::FeedSpec;
 pub use machine::usable_cores;
 pub use vrf::{VrfInterfaceSpec, VrfSpec};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub ports: Vec<PortSpec>,
     /// Routing tables, with the interfaces between which they route. All ports of one have the same worker.
     pub vrfs: Vec<VrfSpec>,
+    /// Where routing daemons tell their routes.
+    pub feeds: Vec<FeedSpec>,
 }
 
 /// `[[worker]]`: a thread that forwards.

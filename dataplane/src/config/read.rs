@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::feed::read_feed;
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
 use super::port::{PortReader, add_homeless};
 use super::section::{Found, Section};
@@ -105,6 +106,11 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         }
     }
     place_vrfs(mistakes, &vrfs, &mut ports, workers.len());
+    let mut feeds = Vec::new();
+    for (n, (at, table)) in root.sections(mistakes, "feed", "feed").into_iter().enumerate() {
+        let section = Section::new(format!("[[feed]] {}", n + 1), at, table);
+        feeds.extend(read_feed(mistakes, section, &mut reader.claims, &vrfs));
+    }
     if !root.has("port") && !root.has("guest") && seats == 0 {
         let remedy = "add [[port]] sections for uplinks, and [[guest]] with [[guest.port]] for virtual routers; or seats for \
                       those that come later";
@@ -112,7 +118,7 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
     }
     root.finish(mistakes, |_| None);
     let control = control.map_or_else(|| DEFAULT_CONTROL.into(), |found| found.value);
-    Config { file: file.to_owned(), control, workers, domains, guests, seats, ports, vrfs }
+    Config { file: file.to_owned(), control, workers, domains, guests, seats, ports, vrfs, feeds }
 }
 
 fn read_vrfs(
@@ -248,7 +254,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// A span of time in quotes, within a range.
-fn span(
+pub(super) fn span(
     mistakes: &mut Mistakes<'_>,
     section: &mut Section<'_, '_>,
     key: &'static str,

@@ -99,6 +99,8 @@ pub enum Reply {
     Routes(RoutesReport),
     /// Neighbours of VRFs.
     Neighbours(Vec<NeighbourReport>),
+    /// Feeds of routes: each as [`FeedReport`](crate::fpm::FeedReport).
+    Feeds(Vec<serde_json::Value>),
     /// Where a packet goes.
     Route(Box<Explanation>),
     /// The change is made.

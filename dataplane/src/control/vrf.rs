@@ -26,6 +26,8 @@ pub enum VrfTopic {
     Neighbours,
     /// Where a packet for this address goes, and why.
     Route(IpAddr),
+    /// The feeds of routes, of whatever VRF.
+    Feeds,
 }
 
 /// One interface of a VRF.
@@ -85,7 +87,7 @@ pub struct RouteReport {
     pub vrf: String,
     /// Where to.
     pub prefix: String,
-    /// Who wants it: `connected`, `static` or `feed N`.
+    /// Who wants it: `connected`, `static` or `feed NAME`.
     pub owner: String,
     /// Of its owner's routes for one prefix, the least counts.
     pub metric: u32,

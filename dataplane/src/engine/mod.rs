@@ -3,6 +3,7 @@
 //! It is built whole before the first worker starts, so that a mistake found late leaves nothing behind: every part
 //! undoes itself when it is dropped. Once running, the control side only reads.
 
+mod feeds;
 mod links;
 mod ports;
 mod report;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use crate::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table, TableError};
 use crate::config::{Config, Membership, PortSpec, usable_cores};
 use crate::control::{ControlError, Server};
+use crate::fpm::ListenError;
 use crate::memif::MemifError;
 use crate::netdev::{MAX_STATIONS, NetdevError};
 use crate::pcap::PcapError;
@@ -34,7 +36,7 @@ use crate::units::{GuestId, PortId};
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
 use links::LinkWatch;
 use ports::{Opened, guest_of};
-use report::{Report, ReportedWorker};
+use report::{Report, ReportedWorker, Routed};
 use seats::{House, Uplink};
 pub use seats::{Newcomer, Seat, SeatError, Seats};
 use vrfs::Vrfs;
@@ -103,6 +105,14 @@ pub enum EngineError {
     Tables {
         /// What the kernel said.
         source: io::Error,
+    },
+    /// A feed of routes.
+    #[error("feed {feed}: {source}")]
+    Feed {
+        /// Which.
+        feed: String,
+        /// Why.
+        source: ListenError,
     },
     /// Who watches links.
     #[error("a thread that watches the links of VRFs: {source}")]
@@ -214,8 +224,9 @@ impl Engine {
             table: Arc::clone(&table),
             shares: Arc::clone(&shares),
         });
-        let report =
-            Arc::new(Report::new(config, opened.ports, vrfs.running, reported, table, fdb, seats.clone(), shares));
+        let feeds = feeds::start(config, &opened.ports, &vrfs.running)?;
+        let routed = Routed { vrfs: vrfs.running, feeds };
+        let report = Arc::new(Report::new(config, opened.ports, routed, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
         let links = LinkWatch::start(&report).map_err(|source| EngineError::Links { source })?;

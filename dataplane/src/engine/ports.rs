@@ -31,6 +31,8 @@ pub struct OpenPort {
     pub memif: Option<Memif>,
     /// The Ethernet address of its device or tap.
     pub mac: Option<Mac>,
+    /// The number of its tap, in the namespace where that is.
+    pub ifindex: Option<u32>,
     /// What it may do at most, whatever its guest may.
     pub limits: PortLimits,
 }
@@ -208,7 +210,16 @@ impl Opening<'_> {
         }
         let limits = bound.limits;
         let mac = Some(device.mac());
-        Ok(OpenPort { workers, counters, mode, device: Some(Arc::new(device)), memif: None, mac, limits })
+        Ok(OpenPort {
+            workers,
+            counters,
+            mode,
+            device: Some(Arc::new(device)),
+            memif: None,
+            mac,
+            ifindex: None,
+            limits,
+        })
     }
 
     fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
@@ -236,7 +247,7 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let (mode, limits) = (String::new(), bound.limits);
-        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), mac: None, limits })
+        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), mac: None, ifindex: None, limits })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
@@ -247,8 +258,8 @@ impl Opening<'_> {
         let (mtu, mac) = (interface.map(|i| u32::from(i.mtu)), interface.and_then(|i| i.mac));
         let options = TapOptions { device: tap.device.clone(), netns, mtu, mac };
         let port = TapPort::open(&options).map_err(|source| EngineError::Tap { port: spec.name.clone(), source })?;
-        let mac = port.mac();
-        Ok(OpenPort { mac, ..self.single(id, spec, Box::new(port)) })
+        let (mac, ifindex) = (port.mac(), port.index());
+        Ok(OpenPort { mac, ifindex, ..self.single(id, spec, Box::new(port)) })
     }
 
     fn pcap(&mut self, id: PortId, spec: &PortSpec, pcap: &PcapSpec) -> Result<OpenPort, EngineError> {
@@ -269,6 +280,6 @@ impl Opening<'_> {
         let bound = Bound::new(spec, guest_of(self.config, id.index()));
         let counters = vec![self.give(worker, id, port, &bound)];
         let limits = bound.limits;
-        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, mac: None, limits }
+        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, mac: None, ifindex: None, limits }
     }
 }

@@ -17,6 +17,7 @@ use crate::control::{
     WorkerReport,
 };
 use crate::drops::DropReason;
+use crate::fpm::Feed;
 use crate::port::Counters;
 use crate::shares::{GuestTerms, Shares, TermsError, parse_rate};
 use crate::units::{GuestId, Nanos, PortId};
@@ -49,12 +50,19 @@ impl ReportedWorker {
     }
 }
 
+/// What is routed, and who tells routes.
+pub struct Routed {
+    pub vrfs: Vec<Arc<RunningVrf>>,
+    pub feeds: Vec<Feed>,
+}
+
 /// Everything that can be shown.
 #[derive(Debug)]
 pub struct Report {
     pub(super) config: Config,
     pub(super) ports: Vec<OpenPort>,
     pub(super) vrfs: Vec<Arc<RunningVrf>>,
+    pub(super) feeds: Vec<Feed>,
     workers: Vec<ReportedWorker>,
     table: Arc<ArcSwap<Table>>,
     fdb: Arc<Fdb>,
@@ -66,14 +74,14 @@ impl Report {
     pub fn new(
         config: &Config,
         ports: Vec<OpenPort>,
-        vrfs: Vec<Arc<RunningVrf>>,
+        Routed { vrfs, feeds }: Routed,
         workers: Vec<ReportedWorker>,
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,
         seats: Seats,
         shares: Arc<Shares>,
     ) -> Self {
-        Self { config: config.clone(), ports, vrfs, workers, table, fdb, seats, shares }
+        Self { config: config.clone(), ports, vrfs, feeds, workers, table, fdb, seats, shares }
     }
 
     /// Whether the worker has drawn a breath.

@@ -28,8 +28,12 @@ impl Report {
         };
         match request.what {
             VrfTopic::Interfaces => Reply::Interfaces(vrfs.iter().flat_map(|vrf| self.interfaces(vrf)).collect()),
-            VrfTopic::Routes(most) => Reply::Routes(routes(&vrfs, most)),
+            VrfTopic::Routes(most) => Reply::Routes(routes(self, &vrfs, most)),
             VrfTopic::Neighbours => self.neighbours(&vrfs),
+            VrfTopic::Feeds => {
+                let told = self.feeds.iter().map(|feed| serde_json::to_value(feed.report()));
+                told.collect::<Result<_, _>>().map_or_else(|e| Reply::Error(e.to_string()), Reply::Feeds)
+            }
             VrfTopic::Route(address) => match vrfs[..] {
                 [vrf] => Reply::Route(Box::new(self.explain(vrf, address))),
                 [] => Reply::Error("there is no VRF; add a [[vrf]] section to the configuration".into()),
@@ -100,13 +104,13 @@ impl Report {
             hops: Vec::new(),
         };
         let Some(found) = rib.explain(address) else { return told };
-        told.others = found.others.iter().map(|route| report_route(vrf, route)).collect();
+        told.others = found.others.iter().map(|route| report_route(self, vrf, route)).collect();
         told.recursion =
             found.recursion.iter().map(|step| (step.gateway, step.prefix.map(|prefix| prefix.to_string()))).collect();
         if let Some(Decision::Via(hops)) = found.route.decision {
             told.hops = hops.iter().map(|&(hop, weight)| self.hop(vrf, hop, weight, address, &neighbours)).collect();
         }
-        told.route = Some(report_route(vrf, &found.route));
+        told.route = Some(report_route(self, vrf, &found.route));
         told
     }
 
@@ -137,28 +141,31 @@ fn interface(vrf: &RunningVrf, id: InterfaceId) -> String {
     vrf.interface(id).map_or_else(|| format!("interface {}", id.0), |spec| spec.name.clone())
 }
 
-fn routes(vrfs: &[&RunningVrf], most: usize) -> RoutesReport {
-    let mut report = RoutesReport { routes: Vec::new(), more: 0, refused: 0 };
+fn routes(report: &Report, vrfs: &[&RunningVrf], most: usize) -> RoutesReport {
+    let mut told = RoutesReport { routes: Vec::new(), more: 0, refused: 0 };
     for vrf in vrfs {
         let rib = vrf.rib();
         let stats = rib.stats();
-        report.refused += stats.refused;
-        let room = most - report.routes.len();
-        let before = report.routes.len();
-        report.routes.extend(rib.routes().take(room).map(|route| report_route(vrf, &route)));
-        report.more += stats.routes - (report.routes.len() - before);
+        told.refused += stats.refused;
+        let room = most - told.routes.len();
+        let before = told.routes.len();
+        told.routes.extend(rib.routes().take(room).map(|route| report_route(report, vrf, &route)));
+        told.more += stats.routes - (told.routes.len() - before);
     }
-    report
+    told
 }
 
-fn report_route(vrf: &RunningVrf, route: &RouteState<'_>) -> RouteReport {
+fn report_route(report: &Report, vrf: &RunningVrf, route: &RouteState<'_>) -> RouteReport {
     RouteReport {
         vrf: vrf.spec.name.clone(),
         prefix: route.prefix.to_string(),
         owner: match route.origin {
             Origin::Connected => "connected".into(),
             Origin::Static => "static".into(),
-            Origin::Feed(number) => format!("feed {number}"),
+            Origin::Feed(number) => match report.config.feeds.get(usize::from(number)) {
+                Some(feed) => format!("feed {}", feed.name),
+                None => format!("feed {number}"),
+            },
         },
         metric: route.metric,
         action: route.action.map_or_else(|| "waits for its group".into(), |action| describe(vrf, action)),

@@ -200,6 +200,14 @@ impl Device {
         Ok(())
     }
 
+    /// Its number in its namespace.
+    pub fn index(&self) -> Option<u32> {
+        let mut request = request(&self.name);
+        ioctl(&self.socket, libc::SIOCGIFINDEX, &mut request).ok()?;
+        // SAFETY: the kernel has just written this member.
+        u32::try_from(unsafe { request.ifr_ifru.ifru_ifindex }).ok()
+    }
+
     /// Its Ethernet address.
     pub fn mac(&self) -> Option<Mac> {
         let mut request = request(&self.name);

@@ -91,6 +91,11 @@ impl TapPort {
         self.device.as_ref()?.mac()
     }
 
+    /// The device's number in its namespace.
+    pub fn index(&self) -> Option<u32> {
+        self.device.as_ref()?.index()
+    }
+
     fn new(device: Device, options: &TapOptions) -> Self {
         Self {
             wanted: 1,
