@@ -1,3 +1,5 @@
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
 //! Timing by the thread's own clock, on a machine that others use too.
 
 use std::time::Duration;
@@ -15,7 +17,8 @@ pub fn time(b: &mut Bencher<'_>, mut routine: impl FnMut()) {
     });
 }
 
-fn thread_time() -> Duration {
+/// The CPU that this thread has taken.
+pub fn thread_time() -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid timespec that outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
