@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::quiesce::{self, Epochs, Reader};
 use super::region::Region;
-use super::slot::{NEXT_HOPS, Slot};
+use super::slot::NEXT_HOPS;
 
 /// Words of a block: eight more bits of an address.
 pub(super) const BLOCK: usize = 256;
@@ -23,6 +23,8 @@ const SMALL: usize = 1 << SMALL_BITS;
 const HOPS: usize = 1 << 20;
 /// Words of a hop.
 pub(super) const HOP: usize = 4;
+/// Words of a lone route.
+pub(super) const LONE: usize = 8;
 /// After how many retirements it is looked whether something is free again.
 const SWEEP: usize = 256;
 
@@ -31,13 +33,15 @@ const SWEEP: usize = 256;
 pub struct ArenaConfig {
     /// Blocks of 1 KiB, of all tables.
     pub blocks: u32,
+    /// Routes that are alone in what a word of a table decides on: 32 bytes each, of all tables.
+    pub lones: u32,
     /// Tables, of both families: two for a VRF.
     pub tables: u32,
 }
 
 impl Default for ArenaConfig {
     fn default() -> Self {
-        Self { blocks: 2 << 20, tables: 2048 }
+        Self { blocks: 2 << 20, lones: 16 << 20, tables: 2048 }
     }
 }
 
@@ -45,6 +49,7 @@ impl Default for ArenaConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Block,
+    Lone,
     Small,
     NextHop,
     Hop,
@@ -80,6 +85,7 @@ impl Free {
 #[derive(Debug)]
 struct Books {
     blocks: Free,
+    lones: Free,
     smalls: Free,
     next_hops: Free,
     hops: Free,
@@ -93,6 +99,7 @@ impl Books {
     fn free(&mut self, kind: Kind) -> &mut Free {
         match kind {
             Kind::Block => &mut self.blocks,
+            Kind::Lone => &mut self.lones,
             Kind::Small => &mut self.smalls,
             Kind::NextHop => &mut self.next_hops,
             Kind::Hop => &mut self.hops,
@@ -104,6 +111,7 @@ impl Books {
 #[derive(Debug)]
 pub struct Arena {
     blocks: Region<AtomicU32>,
+    lones: Region<AtomicU32>,
     smalls: Region<AtomicU32>,
     next_hops: Region<AtomicU64>,
     hops: Region<AtomicU64>,
@@ -119,12 +127,14 @@ impl Arena {
     pub fn new(config: ArenaConfig) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             blocks: Region::reserve(config.blocks as usize * BLOCK)?,
+            lones: Region::reserve(config.lones as usize * LONE)?,
             smalls: Region::reserve(config.tables as usize * SMALL)?,
             next_hops: Region::reserve(NEXT_HOPS)?,
             hops: Region::reserve(HOPS * HOP)?,
             epochs: quiesce::Arc::new(Epochs::default()),
             books: Mutex::new(Books {
                 blocks: Free::new(0, config.blocks),
+                lones: Free::new(0, config.lones),
                 smalls: Free::new(0, config.tables),
                 // Entry 0 is "no route" for ever.
                 next_hops: Free::new(1, NEXT_HOPS as u32),
@@ -151,6 +161,12 @@ impl Arena {
     #[inline(always)]
     pub(super) fn block_words(&self) -> &[AtomicU32] {
         self.blocks.words()
+    }
+
+    /// All words of lone routes: those of number `n` begin at 8 `n`.
+    #[inline(always)]
+    pub(super) fn lone_words(&self) -> &[AtomicU32] {
+        self.lones.words()
     }
 
     /// The words of a small first level.
@@ -232,10 +248,9 @@ impl Arena {
         books.blocks.next as usize - books.blocks.again.len()
     }
 
-    /// A block whose words all say `slot`; none when there is no room.
-    pub(super) fn new_block(&self, slot: Slot) -> Option<u32> {
-        let block = self.take(Kind::Block)?;
-        self.block(block).iter().for_each(|word| word.store(slot.0, Ordering::Relaxed));
-        Some(block)
+    /// Lone routes in use, or waiting for a reader: 32 bytes each.
+    pub fn lones_used(&self) -> usize {
+        let books = self.books();
+        books.lones.next as usize - books.lones.again.len()
     }
 }

@@ -10,6 +10,7 @@
 //! is to read are atomics in regions that live as long as the tables.
 
 mod arena;
+mod lone;
 mod next_hop;
 #[cfg(all(test, not(loom)))]
 mod oracle;
@@ -252,6 +253,7 @@ impl FibWriter {
     pub fn usage(&self) -> Usage {
         let (v4, v6) = (&self.fib.v4, &self.fib.v6);
         let bytes = v4.first_bytes() + v6.first_bytes() + (self.v4.blocks + self.v6.blocks) as usize * 1024;
+        let bytes = bytes + (self.v4.lones + self.v6.lones) as usize * 32;
         Usage { bytes, blocks_v4: self.v4.blocks, blocks_v6: self.v6.blocks }
     }
 }

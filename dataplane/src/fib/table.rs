@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayVec;
 
-use super::arena::{Arena, BLOCK, Kind, SMALL_BITS};
+use super::arena::{Arena, BLOCK, Kind, LONE, SMALL_BITS};
+use super::lone::{self, Lone};
 use super::region::Region;
 use super::slot::Slot;
 use super::{BURST, FibError};
@@ -29,6 +30,12 @@ pub(super) trait Address: Copy {
     fn first(self, n: u32) -> usize;
     /// The eight bits that follow its first `n`.
     fn byte(self, n: u32) -> usize;
+    /// Whether it shares its first `length` bits, at least one, with `other`.
+    fn shares(self, other: Self, length: u8) -> bool;
+    /// All of it, as a lone route keeps it.
+    fn words(self) -> [u32; 4];
+    /// The reverse.
+    fn from_words(words: [u32; 4]) -> Self;
 }
 
 impl Address for u32 {
@@ -41,6 +48,20 @@ impl Address for u32 {
     fn byte(self, n: u32) -> usize {
         (self >> (24 - n) & 0xff) as usize
     }
+
+    #[inline(always)]
+    fn shares(self, other: Self, length: u8) -> bool {
+        (self ^ other) >> (32 - u32::from(length) & 31) == 0
+    }
+
+    fn words(self) -> [u32; 4] {
+        [self, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn from_words(words: [u32; 4]) -> Self {
+        words[0]
+    }
 }
 
 impl Address for u128 {
@@ -52,6 +73,20 @@ impl Address for u128 {
     #[inline(always)]
     fn byte(self, n: u32) -> usize {
         (self >> (120 - n) & 0xff) as usize
+    }
+
+    #[inline(always)]
+    fn shares(self, other: Self, length: u8) -> bool {
+        (self ^ other) >> (128 - u32::from(length) & 127) == 0
+    }
+
+    fn words(self) -> [u32; 4] {
+        [(self >> 96) as u32, (self >> 64) as u32, (self >> 32) as u32, self as u32]
+    }
+
+    #[inline(always)]
+    fn from_words(words: [u32; 4]) -> Self {
+        words.into_iter().fold(0, |key, word| key << 32 | u128::from(word))
     }
 }
 
@@ -81,6 +116,9 @@ impl Table {
             slot = load(arena.block_words(), block as usize * BLOCK + address.byte(bits));
             bits += 8;
         }
+        if let Some(lone) = slot.as_lone() {
+            slot = lone::answer(arena, lone, address);
+        }
         slot.next_hop()
     }
 
@@ -89,7 +127,16 @@ impl Table {
     #[inline(always)]
     pub(super) fn look_up_burst<A: Address>(&self, arena: &Arena, addresses: &[A], answers: &mut [u32]) {
         let (first, bits) = self.first(arena);
-        let blocks = arena.block_words();
+        let (blocks, lones) = (arena.block_words(), arena.lone_words());
+        // Asks for what a word names; false when that is nothing more.
+        let follow = |slot: Slot, address: A, bits: u32| {
+            if let Some(block) = slot.as_block() {
+                want(blocks, block as usize * BLOCK + address.byte(bits));
+            } else if let Some(lone) = slot.as_lone() {
+                want(lones, lone as usize * LONE);
+            }
+            !slot.is_answer()
+        };
         for (addresses, answers) in addresses.chunks(BURST).zip(answers.chunks_mut(BURST)) {
             for address in addresses {
                 want(first, address.first(bits));
@@ -98,8 +145,7 @@ impl Table {
             for (n, (address, answer)) in addresses.iter().zip(answers.iter_mut()).enumerate() {
                 let slot = load(first, address.first(bits));
                 *answer = slot.0;
-                if let Some(block) = slot.as_block() {
-                    want(blocks, block as usize * BLOCK + address.byte(bits));
+                if follow(slot, *address, bits) {
                     deeper.push(n as u8);
                 }
             }
@@ -108,16 +154,12 @@ impl Table {
                 deeper.retain(|n| {
                     let n = usize::from(*n);
                     let (Some(address), Some(answer)) = (addresses.get(n), answers.get_mut(n)) else { return false };
-                    let Some(block) = Slot(*answer).as_block() else { return false };
-                    let slot = load(blocks, block as usize * BLOCK + address.byte(at));
+                    let slot = match Slot(*answer).as_block() {
+                        Some(block) => load(blocks, block as usize * BLOCK + address.byte(at)),
+                        None => Slot(*answer).as_lone().map_or(Slot(0), |lone| lone::answer(arena, lone, *address)),
+                    };
                     *answer = slot.0;
-                    match slot.as_block() {
-                        Some(block) => {
-                            want(blocks, block as usize * BLOCK + address.byte(at + 8));
-                            true
-                        }
-                        None => false,
-                    }
+                    follow(slot, *address, at + 8)
                 });
                 at += 8;
             }
@@ -144,6 +186,8 @@ fn want(words: &[AtomicU32], at: usize) {
 pub(super) struct Shape {
     /// Blocks in use.
     pub(super) blocks: u32,
+    /// Lone routes in use.
+    pub(super) lones: u32,
     /// No more than these.
     pub(super) max_blocks: u32,
     /// Blocks below a small first level that make it a large one.
@@ -154,15 +198,8 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn new(max_blocks: u32, growth: u32) -> Self {
-        Self { blocks: 0, max_blocks, growth, second: 0 }
+        Self { blocks: 0, lones: 0, max_blocks, growth, second: 0 }
     }
-}
-
-/// A block that was made on the way down: which, the word that names it, and whether that is one of a small first level.
-struct Made<'a> {
-    word: &'a AtomicU32,
-    block: u32,
-    second: bool,
 }
 
 impl Table {
@@ -192,54 +229,55 @@ impl Table {
         next_hop: u32,
     ) -> Result<(), FibError> {
         if shape.second >= shape.growth && !self.is_large() {
-            self.grow(arena, shape);
+            self.grow::<A>(arena, shape);
         }
         let (mut words, first_bits) = self.first(arena);
         let (mut index, mut bits) = (key.first(first_bits), first_bits);
-        let mut made: ArrayVec<Made<'_>, 16> = ArrayVec::new();
+        let mut way: ArrayVec<(&AtomicU32, u32), 16> = ArrayVec::new();
+        let new = Slot::answer(length, next_hop);
         while u32::from(length) > bits {
             let Some(word) = words.get(index) else { return Ok(()) };
             let slot = Slot(word.load(Ordering::Relaxed));
-            let block = match slot.as_block() {
-                Some(block) => block,
-                None => {
-                    let room = shape.blocks < shape.max_blocks;
-                    let Some(block) = room.then(|| arena.new_block(slot)).flatten() else {
-                        let full =
-                            if room { FibError::ArenaFull } else { FibError::TableFull { blocks: shape.blocks } };
-                        self.unmake(arena, shape, &made);
-                        return Err(full);
+            let block = match (slot.as_block(), slot.as_lone()) {
+                (Some(block), _) => block,
+                (None, Some(number)) => {
+                    let Some(lone) = Lone::at(arena, number) else { return Ok(()) };
+                    if lone.is(key, length) {
+                        lone.set_inside(new);
+                        return Ok(());
+                    }
+                    let block = match divide::<A>(arena, shape, lone, bits) {
+                        Ok(block) => block,
+                        Err(full) => {
+                            // The blocks made on the way are for nothing.
+                            self.collapse(arena, shape, way, bits);
+                            return Err(full);
+                        }
                     };
-                    shape.blocks += 1;
+                    shape.second += u32::from(bits == SMALL_BITS && first_bits == SMALL_BITS);
                     word.store(Slot::block(block).0, Ordering::Release);
-                    let second = bits == SMALL_BITS && first_bits == SMALL_BITS;
-                    shape.second += u32::from(second);
-                    made.push(Made { word, block, second });
+                    arena.retire(Kind::Lone, number);
+                    shape.lones -= 1;
                     block
                 }
+                (None, None) => {
+                    let Some(lone) = Lone::make(arena, key, length, new, slot) else {
+                        self.collapse(arena, shape, way, bits);
+                        return Err(FibError::ArenaFull);
+                    };
+                    shape.lones += 1;
+                    word.store(Slot::lone(lone).0, Ordering::Release);
+                    return Ok(());
+                }
             };
+            way.push((word, block));
             (words, index) = (arena.block(block), key.byte(bits));
             bits += 8;
         }
         let span = 1 << (bits - u32::from(length));
-        paint(
-            arena,
-            words.get(index..index + span).unwrap_or_default(),
-            &|slot| slot <= length,
-            Slot::answer(length, next_hop),
-        );
+        let words = words.get(index..index + span).unwrap_or_default();
+        paint(arena, words, &|slot| slot <= length, new);
         Ok(())
-    }
-
-    /// Takes out the blocks that were made for a route that finds no room for one more. They say what was said before.
-    fn unmake(&self, arena: &Arena, shape: &mut Shape, made: &[Made<'_>]) {
-        for &Made { word, block, second } in made.iter().rev() {
-            let before = arena.block(block).first().map_or(0, |word| word.load(Ordering::Relaxed));
-            word.store(before, Ordering::Release);
-            arena.retire(Kind::Block, block);
-            shape.blocks -= 1;
-            shape.second -= u32::from(second);
-        }
     }
 
     /// `key`/`length` answers no more; where it did, `cover` does: the next shorter prefix of the table that it is in.
@@ -249,40 +287,63 @@ impl Table {
         let mut way: ArrayVec<(&AtomicU32, u32), 16> = ArrayVec::new();
         while u32::from(length) > bits {
             let Some(word) = words.get(index) else { return };
-            let Some(block) = Slot(word.load(Ordering::Relaxed)).as_block() else { return };
+            let slot = Slot(word.load(Ordering::Relaxed));
+            if let Some(lone) = slot.as_lone() {
+                let Some(route) = Lone::at(arena, lone).filter(|route| route.is(key, length)) else { return };
+                word.store(route.outside().0, Ordering::Release);
+                arena.retire(Kind::Lone, lone);
+                shape.lones -= 1;
+                return self.collapse(arena, shape, way, bits);
+            }
+            let Some(block) = slot.as_block() else { return };
             way.push((word, block));
             (words, index) = (arena.block(block), key.byte(bits));
             bits += 8;
         }
         let span = 1 << (bits - u32::from(length));
-        paint(arena, words.get(index..index + span).unwrap_or_default(), &|slot| slot == length, cover);
-        // A block in which no prefix has a word of its own any more says the same everywhere.
+        let words = words.get(index..index + span).unwrap_or_default();
+        paint(arena, words, &|slot| slot == length, cover);
+        self.collapse(arena, shape, way, bits);
+    }
+
+    /// Takes out the blocks of a way down to `bits` that are needed no more: a block in which no prefix has a word of its
+    /// own says the same everywhere, but for a lone route, which can be alone above as well.
+    fn collapse(&self, arena: &Arena, shape: &mut Shape, mut way: ArrayVec<(&AtomicU32, u32), 16>, mut bits: u32) {
         while let Some((word, block)) = way.pop() {
             bits -= 8;
-            let shallow = |word: &AtomicU32| {
+            let mut lone = None;
+            let mut rest = Slot(0);
+            for word in arena.block(block) {
                 let slot = Slot(word.load(Ordering::Relaxed));
-                slot.as_block().is_none() && u32::from(slot.length()) <= bits
-            };
-            let words = arena.block(block);
-            if !words.iter().all(shallow) {
-                break;
+                rest = match slot.as_lone() {
+                    Some(number) => {
+                        let outside = Lone::at(arena, number).map_or(Slot(0), Lone::outside);
+                        if lone.replace(slot).is_some() {
+                            return;
+                        }
+                        outside
+                    }
+                    None => slot,
+                };
+                if !rest.is_answer() || u32::from(rest.length()) > bits {
+                    return;
+                }
             }
-            let Some(all) = words.first() else { break };
-            word.store(all.load(Ordering::Relaxed), Ordering::Release);
+            word.store(lone.unwrap_or(rest).0, Ordering::Release);
             arena.retire(Kind::Block, block);
             shape.blocks -= 1;
-            shape.second -= u32::from(bits == SMALL_BITS && first_bits == SMALL_BITS);
+            shape.second -= u32::from(bits == SMALL_BITS && !self.is_large());
         }
     }
 
     /// Makes a large first level of the small one. Readers see the one or the other, which say the same. Without memory
     /// for it the small one stays, and is not asked again.
-    fn grow(&self, arena: &Arena, shape: &mut Shape) {
+    fn grow<A: Address>(&self, arena: &Arena, shape: &mut Shape) {
         let Ok(large) = Region::<AtomicU32>::reserve(1 << LARGE_BITS) else {
             shape.growth = u32::MAX;
             return;
         };
-        let mut merged = Vec::new();
+        let (mut merged, mut below) = (Vec::new(), Vec::new());
         for (to, from) in large.words().chunks(BLOCK).zip(arena.small(self.small)) {
             let slot = Slot(from.load(Ordering::Relaxed));
             match slot.as_block() {
@@ -291,6 +352,17 @@ impl Table {
                     for (to, from) in to.iter().zip(arena.block(block)) {
                         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
                     }
+                }
+                None if !slot.is_answer() => {
+                    let Some((number, lone)) = slot.as_lone().and_then(|n| Some((n, Lone::at(arena, n)?))) else {
+                        continue;
+                    };
+                    if !spread::<A>(arena, shape, to, lone, SMALL_BITS) {
+                        // No room for the copy: all of this is for nothing.
+                        shape.growth = u32::MAX;
+                        return;
+                    }
+                    below.push(number);
                 }
                 // What was never written need not be.
                 None if slot == Slot(0) => {}
@@ -305,6 +377,10 @@ impl Table {
         for block in merged {
             arena.retire(Kind::Block, block);
         }
+        shape.lones -= below.len() as u32;
+        for lone in below {
+            arena.retire(Kind::Lone, lone);
+        }
         arena.retire(Kind::Small, self.small);
     }
 
@@ -315,9 +391,7 @@ impl Table {
             if slot != Slot(0) {
                 word.store(0, Ordering::Release);
             }
-            if let Some(block) = slot.as_block() {
-                retire_below(arena, block);
-            }
+            retire_below(arena, slot);
         }
         if !self.is_large() {
             arena.retire(Kind::Small, self.small);
@@ -325,23 +399,63 @@ impl Table {
     }
 }
 
-fn retire_below(arena: &Arena, block: u32) {
-    for word in arena.block(block) {
-        if let Some(below) = Slot(word.load(Ordering::Relaxed)).as_block() {
-            retire_below(arena, below);
-        }
+/// Takes out of use what a word named.
+fn retire_below(arena: &Arena, slot: Slot) {
+    if let Some(lone) = slot.as_lone() {
+        arena.retire(Kind::Lone, lone);
     }
-    arena.retire(Kind::Block, block);
+    if let Some(block) = slot.as_block() {
+        for word in arena.block(block) {
+            retire_below(arena, Slot(word.load(Ordering::Relaxed)));
+        }
+        arena.retire(Kind::Block, block);
+    }
 }
 
-/// Writes `new` over the answers of `words`, and of the blocks they name, whose prefix length `yields`.
+/// A block that says what `lone` says to the word after the first `bits`.
+fn divide<A: Address>(arena: &Arena, shape: &mut Shape, lone: Lone<'_>, bits: u32) -> Result<u32, FibError> {
+    if shape.blocks >= shape.max_blocks {
+        return Err(FibError::TableFull { blocks: shape.blocks });
+    }
+    let block = arena.take(Kind::Block).ok_or(FibError::ArenaFull)?;
+    if !spread::<A>(arena, shape, arena.block(block), lone, bits) {
+        arena.put_back(Kind::Block, block);
+        return Err(FibError::ArenaFull);
+    }
+    shape.blocks += 1;
+    Ok(block)
+}
+
+/// Writes into 256 words what `lone` says to the word after the first `bits`; false when there is no room for a copy of it.
+fn spread<A: Address>(arena: &Arena, shape: &mut Shape, words: &[AtomicU32], lone: Lone<'_>, bits: u32) -> bool {
+    words.iter().for_each(|word| word.store(lone.outside().0, Ordering::Relaxed));
+    let (index, length) = (lone.byte::<A>(bits), u32::from(lone.length()));
+    if length <= bits + 8 {
+        let inside = words.iter().skip(index).take(1 << (bits + 8 - length));
+        inside.for_each(|word| word.store(lone.inside().0, Ordering::Relaxed));
+        return true;
+    }
+    let Some(copy) = lone.copy::<A>(arena) else { return false };
+    shape.lones += 1;
+    if let Some(word) = words.get(index) {
+        word.store(Slot::lone(copy).0, Ordering::Relaxed);
+    }
+    true
+}
+
+/// Writes `new` over the answers of `words`, and of what they name, whose prefix length `yields`.
 fn paint(arena: &Arena, words: &[AtomicU32], yields: &impl Fn(u8) -> bool, new: Slot) {
     for word in words {
         let slot = Slot(word.load(Ordering::Relaxed));
-        match slot.as_block() {
-            Some(block) => paint(arena, arena.block(block), yields, new),
-            None if yields(slot.length()) => word.store(new.0, Ordering::Release),
-            None => {}
+        if let Some(block) = slot.as_block() {
+            paint(arena, arena.block(block), yields, new);
+        } else if let Some(lone) = slot.as_lone().and_then(|lone| Lone::at(arena, lone)) {
+            // What is inside is of a longer prefix than any that is painted here.
+            if yields(lone.outside().length()) {
+                lone.set_outside(new);
+            }
+        } else if yields(slot.length()) {
+            word.store(new.0, Ordering::Release);
         }
     }
 }

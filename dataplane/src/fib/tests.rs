@@ -8,7 +8,7 @@ use super::oracle::Oracle;
 use super::*;
 
 fn arena() -> Arc<Arena> {
-    Arena::new(ArenaConfig { blocks: 40_000, tables: 8 }).unwrap()
+    Arena::new(ArenaConfig { blocks: 40_000, lones: 10_000, tables: 8 }).unwrap()
 }
 
 /// Few bits vary, so that prefixes nest and meet.
@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!((writer.usage().blocks_v4, writer.usage().blocks_v6), (0, 0));
         drop(writer);
         arena.reclaim();
-        prop_assert_eq!(arena.blocks_used(), 0);
+        prop_assert_eq!((arena.blocks_used(), arena.lones_used()), (0, 0));
     }
 }
 
@@ -113,21 +113,23 @@ fn net(text: &str) -> Prefix {
 
 #[test]
 fn without_room_nothing_changes() {
-    let arena = Arena::new(ArenaConfig { blocks: 40, tables: 4 }).unwrap();
+    let arena = Arena::new(ArenaConfig { blocks: 40, lones: 50, tables: 4 }).unwrap();
     let mut writer = FibWriter::new(&arena, FibConfig { max_blocks: 5, growth: u32::MAX }).unwrap();
     writer.insert(net("2001:db8::/32"), NextHopId(1)).unwrap();
+    writer.insert(net("2001:db8::1/128"), NextHopId(2)).unwrap();
     let before = writer.usage();
-    let error = writer.insert(net("2001:db8::1/128"), NextHopId(2)).unwrap_err();
+    // The two have 127 bits in common, and a block is needed for each eight of them.
+    let error = writer.insert(net("2001:db8::/128"), NextHopId(3)).unwrap_err();
     assert_eq!(error, FibError::TableFull { blocks: 5 });
     assert!(error.to_string().contains("max_routes"), "{error}");
     assert_eq!(writer.usage(), before);
-    assert_eq!(answers(writer.fib(), &["2001:db8::1".parse().unwrap()]), [NextHopId(1)]);
+    let addresses = ["2001:db8::", "2001:db8::1", "2001:db8::2"].map(|address| address.parse().unwrap());
+    assert_eq!(answers(writer.fib(), &addresses), [1, 2, 1].map(NextHopId));
     writer.insert(net("2001:db8:1::/48"), NextHopId(2)).unwrap();
-    let mut others: Vec<_> = Vec::new();
-    others.push(FibWriter::new(&arena, FibConfig { max_blocks: 100, growth: u32::MAX }).unwrap());
+    let mut other = FibWriter::new(&arena, FibConfig { max_blocks: 100, growth: u32::MAX }).unwrap();
     assert_eq!(FibWriter::new(&arena, FibConfig::default()).unwrap_err(), FibError::TablesFull);
-    let full = (0..40).find_map(|n| others[0].insert(net(&format!("10.{n}.0.0/17")), NextHopId(1)).err());
-    assert_eq!(full, Some(FibError::ArenaFull));
+    let mut insert = |n: u32| other.insert(net(&format!("10.{}.{}.0/24", n / 2, n % 2)), NextHopId(1)).err();
+    assert_eq!((0..100).find_map(&mut insert), Some(FibError::ArenaFull));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::fib::{ArenaConfig, ResolvedHop, Verdict, flow_of};
 const FEED: Origin = Origin::Feed(1);
 
 fn arena() -> Arc<Arena> {
-    Arena::new(ArenaConfig { blocks: 20_000, tables: 8 }).unwrap()
+    Arena::new(ArenaConfig { blocks: 20_000, lones: 20_000, tables: 8 }).unwrap()
 }
 
 fn rib(arena: &Arc<Arena>) -> Rib {
