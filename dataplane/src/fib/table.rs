@@ -51,7 +51,7 @@ impl Address for u32 {
 
     #[inline(always)]
     fn shares(self, other: Self, length: u8) -> bool {
-        (self ^ other) >> (32 - u32::from(length) & 31) == 0
+        (self ^ other) >> ((32 - u32::from(length)) & 31) == 0
     }
 
     fn words(self) -> [u32; 4] {
@@ -77,7 +77,7 @@ impl Address for u128 {
 
     #[inline(always)]
     fn shares(self, other: Self, length: u8) -> bool {
-        (self ^ other) >> (128 - u32::from(length) & 127) == 0
+        (self ^ other) >> ((128 - u32::from(length)) & 127) == 0
     }
 
     fn words(self) -> [u32; 4] {
