@@ -43,7 +43,7 @@ type Sent = Vec<(u16, Vec<u8>)>;
 
 impl Lab {
     fn new(punt: bool, check: SourceCheck) -> Self {
-        let arena = Arena::new(ArenaConfig { blocks: 4096, tables: 4 }).unwrap();
+        let arena = Arena::new(ArenaConfig { blocks: 4096, lones: 4096, tables: 4 }).unwrap();
         let config = RibConfig { max_routes: 100, interfaces: 3, fib: FibConfig::default() };
         let mut rib = Rib::new(&arena, config).unwrap();
         let interfaces: Vec<_> = (0..3u8)
