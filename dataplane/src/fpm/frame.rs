@@ -57,7 +57,7 @@ impl<'a> Frame<'a> {
 
     /// Whether its length keeps netlink messages aligned, as FPM demands.
     pub const fn is_aligned(&self) -> bool {
-        self.payload.len() % ALIGN == 0
+        self.payload.len().is_multiple_of(ALIGN)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Routes from real daemons: FRR's FPM ("forwarding plane manager", `fpm/fpm.h` and `zebra/dplane_fpm_nl.c` of FRR) and what
 //! speaks like it.
 //!
-//! A [`Feed`] listens. Whoever connects (zebra with `-M dplane_fpm_nl`, or our own [agent](agent) that mirrors a kernel's
+//! A [`Feed`] listens. Whoever connects (zebra with `-M dplane_fpm_nl`, or our own [agent] that mirrors a kernel's
 //! routes) sends netlink messages in frames, and never hears an answer. What they mean is told to a [`Sink`] in the
 //! vocabulary of [`rib`](crate::rib); what cannot be forwarded is refused, message by message, by [reason](Refusal), and the
 //! stream goes on. Only bytes that are no frame end a connection, because behind them nothing can be told from anything.

@@ -1,7 +1,7 @@
 //! Netlink messages about routing (`linux/netlink.h`, `linux/rtnetlink.h`, `linux/nexthop.h`): read where they lie, checked
 //! before they are believed.
 //!
-//! An own reader, because no crate knows next hop objects (`netlink-packet-route` 0.34 and `neli` 0.7 do not), and because what
+//! An own reader, because `netlink-packet-route` 0.34 knows no next hop objects, and because what
 //! cannot be forwarded (MPLS, SRv6) must be told by reason, not lost as an unknown attribute. Nothing here allocates: a
 //! million routes are read from the buffer that they arrived in.
 //!

@@ -101,7 +101,7 @@ impl<'a> NextHopMessage<'a> {
         }
         let meaning = match group {
             _ if bridge => Meaning::Bridge,
-            Some(bytes) if bytes.is_empty() || bytes.len() % MEMBER != 0 => return Err(Malformed::Length),
+            Some(bytes) if bytes.is_empty() || !bytes.len().is_multiple_of(MEMBER) => return Err(Malformed::Length),
             Some(bytes) => Meaning::Group(Members(bytes)),
             None if blackhole => Meaning::Blackhole,
             None => Meaning::Hop(hop),
