@@ -61,7 +61,7 @@ fn packet_v4(destination: u32) -> Vec<u8> {
 
 fn packet_v6(destination: u128) -> Vec<u8> {
     let (source, destination) = (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9), Ipv6Addr::from_bits(destination));
-    let header = ipv6::Header { class: 0, flow: 0, length: 8, next: 17, hop_limit: 64, source, destination };
+    let header = ipv6::Header { class: 0, flow: 0, length: 6, next: 17, hop_limit: 64, source, destination };
     ethernet(0x86dd, &header.emit())
 }
 
