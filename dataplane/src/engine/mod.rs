@@ -36,7 +36,7 @@ use crate::units::{GuestId, PortId};
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
 use links::LinkWatch;
 use ports::{Opened, guest_of};
-use report::{Report, ReportedWorker, Routed};
+use report::{Report, ReportedWorker};
 use seats::{House, Uplink};
 pub use seats::{Newcomer, Seat, SeatError, Seats};
 use vrfs::Vrfs;
@@ -225,8 +225,8 @@ impl Engine {
             shares: Arc::clone(&shares),
         });
         let feeds = feeds::start(config, &opened.ports, &vrfs.running)?;
-        let routed = Routed { vrfs: vrfs.running, feeds };
-        let report = Arc::new(Report::new(config, opened.ports, routed, reported, table, fdb, seats.clone(), shares));
+        let opened = report::Opened { ports: opened.ports, vrfs: vrfs.running, feeds };
+        let report = Arc::new(Report::new(config, opened, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         let control = Server::start(&config.control, move |request| answering.answer(request))?;
         let links = LinkWatch::start(&report).map_err(|source| EngineError::Links { source })?;

@@ -50,8 +50,9 @@ impl ReportedWorker {
     }
 }
 
-/// What is routed, and who tells routes.
-pub struct Routed {
+/// What was opened: ports, what routes between them, and who tells routes.
+pub struct Opened {
+    pub ports: Vec<OpenPort>,
     pub vrfs: Vec<Arc<RunningVrf>>,
     pub feeds: Vec<Feed>,
 }
@@ -73,8 +74,7 @@ pub struct Report {
 impl Report {
     pub fn new(
         config: &Config,
-        ports: Vec<OpenPort>,
-        Routed { vrfs, feeds }: Routed,
+        Opened { ports, vrfs, feeds }: Opened,
         workers: Vec<ReportedWorker>,
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,

@@ -225,7 +225,7 @@ impl Vrf {
     }
 
     /// Sends what the stack behind the punt port of `interface` has sent: as it is, but only from the interface's address.
-    pub(super) fn from_stack(
+    pub(super) fn pass_from_stack(
         &mut self,
         pool: &mut Pool,
         (port, interface): (PortId, InterfaceId),

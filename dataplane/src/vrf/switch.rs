@@ -160,11 +160,11 @@ impl Forward for Switch {
     fn forward(&mut self, pool: &mut Pool, input: PortId, burst: &mut Burst, out: &mut Outputs, now: Nanos) {
         let place = self.places.get(input.index());
         match place {
-            None | Some(Place::Bridge) => return self.bridge.forward(pool, input, burst, out, now),
+            None | Some(Place::Bridge) => self.bridge.forward(pool, input, burst, out, now),
             Some(Place::Punt(vrf, interface)) => {
                 let (vrf, interface) = (usize::from(*vrf), *interface);
                 if let Some(vrf) = self.vrfs.get_mut(vrf) {
-                    vrf.from_stack(pool, (input, interface), burst, out, now);
+                    vrf.pass_from_stack(pool, (input, interface), burst, out, now);
                 }
             }
             Some(&Place::Interface(vrf, interface)) => {

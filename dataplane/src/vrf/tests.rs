@@ -115,7 +115,7 @@ impl Lab {
         let packet = [&header.emit()[..], &message].concat();
         let solicitation = ethernet(crate::wire::ndisc::multicast_mac(group), mac, 0x86dd, &packet);
         for frame in [request, solicitation] {
-            self.from_link(interface, &frame);
+            self.arrive(interface, &frame);
         }
     }
 
@@ -146,7 +146,7 @@ impl Lab {
     }
 
     /// A frame comes in on an interface, tagged where that has a VLAN.
-    fn from_link(&mut self, interface: u8, frame: &[u8]) -> Sent {
+    fn arrive(&mut self, interface: u8, frame: &[u8]) -> Sent {
         let frame = if interface == 2 { tagged(20, frame) } else { frame.to_vec() };
         self.feed(interface.into(), &[frame])
     }
@@ -269,7 +269,7 @@ fn what_routes_say_beside_a_way_is_told_in_plain_bytes() {
         lab.route(&format!("172.{n}.0.0/16"), action.clone());
         lab.route(&format!("fd0{n}::/16"), action);
         let about = udp_v4(0, a4, Ipv4Addr::new(172, n, 0, 1), 64, 1);
-        let sent = lab.from_link(0, &about);
+        let sent = lab.arrive(0, &about);
         let expected = v4.map(|(kind, code)| {
             let quote = &about[14..46];
             let error = match code {
@@ -292,7 +292,7 @@ fn what_routes_say_beside_a_way_is_told_in_plain_bytes() {
         });
         assert_eq!(sent, Vec::from_iter(expected));
         let about = udp_v6(0, a6, Ipv6Addr::new(0xfd00 + u16::from(n), 0, 0, 0, 0, 0, 0, 1), 64);
-        let sent = lab.from_link(0, &about);
+        let sent = lab.arrive(0, &about);
         let expected = v6.map(|(kind, code)| {
             let quote = &about[14..66];
             let error = match code {
@@ -346,9 +346,9 @@ fn a_gateway_that_is_not_known_is_asked_for_and_frames_wait() {
     let mut lab = Lab::met(false);
     lab.via("172.16.0.0/12", &[neighbour(2, 7).1.into()]);
     let frame = udp_v4(0, neighbour(0, 9).1, Ipv4Addr::new(172, 16, 0, 1), 64, 1);
-    let asked = lab.from_link(0, &frame);
+    let asked = lab.arrive(0, &frame);
     assert_eq!(asked, [(2, tagged(20, &arp_request(MACS[2], neighbour(2, 1).1, neighbour(2, 7).1)))]);
-    assert_eq!(lab.from_link(0, &frame), [], "asked already");
+    assert_eq!(lab.arrive(0, &frame), [], "asked already");
     let (mac, v4, _) = neighbour(2, 7);
     let reply = arp::Packet {
         operation: arp::Operation::Reply,
@@ -357,9 +357,9 @@ fn a_gateway_that_is_not_known_is_asked_for_and_frames_wait() {
         target_mac: MACS[2],
         target: neighbour(2, 1).1,
     };
-    let released = lab.from_link(2, &ethernet(MACS[2], mac, 0x0806, &reply.emit()));
+    let released = lab.arrive(2, &ethernet(MACS[2], mac, 0x0806, &reply.emit()));
     assert_eq!(released.iter().map(|(port, frame)| (*port, frame[5])).collect::<Vec<_>>(), [(2, 7), (2, 7)]);
-    assert_eq!(lab.from_link(0, &frame)[0].1[..6], mac.0);
+    assert_eq!(lab.arrive(0, &frame)[0].1[..6], mac.0);
 }
 
 #[test]
@@ -411,15 +411,15 @@ fn what_is_for_the_router_goes_to_its_stack() {
         ethernet(MACS[0], mac, 0x88b5, &[1, 2, 3]),
         ethernet(Mac([1, 0, 0, 0, 0, 9]), mac, 20, &[0xfe, 0xfe, 3]),
     ] {
-        assert_eq!(lab.from_link(0, &frame), [(3, frame.clone())], "{frame:02x?}");
+        assert_eq!(lab.arrive(0, &frame), [(3, frame.clone())], "{frame:02x?}");
     }
     // Not for us, and what is to be forwarded, does not.
-    assert_eq!(lab.from_link(0, &ethernet(MACS[1], mac, 0x0800, &[])), []);
+    assert_eq!(lab.arrive(0, &ethernet(MACS[1], mac, 0x0800, &[])), []);
     assert_eq!(lab.drops(0, DropReason::NotForUs), 1);
     let through = udp_v4(0, a4, neighbour(1, 9).1, 64, 1);
-    assert_eq!(lab.from_link(0, &through), [(1, forwarded(&through, 1))]);
+    assert_eq!(lab.arrive(0, &through), [(1, forwarded(&through, 1))]);
     // The router still tells what it decides itself.
-    let expired = lab.from_link(0, &udp_v4(0, a4, neighbour(1, 9).1, 1, 1));
+    let expired = lab.arrive(0, &udp_v4(0, a4, neighbour(1, 9).1, 1, 1));
     assert_eq!((expired[0].0, &expired[0].1[34..36]), (0, &[11, 0][..]));
     assert_eq!(lab.counters[0].punted.rx_frames.load(std::sync::atomic::Ordering::Relaxed), 9 + 2);
 }
@@ -430,7 +430,7 @@ fn answers_to_the_engine_are_learned_and_passed_on() {
     lab.meet(0, 9);
     lab.via("172.16.0.0/12", &[neighbour(1, 7).1.into()]);
     let frame = udp_v4(0, neighbour(0, 9).1, Ipv4Addr::new(172, 16, 0, 1), 64, 1);
-    assert_eq!(lab.from_link(0, &frame), [(1, arp_request(MACS[1], neighbour(1, 1).1, neighbour(1, 7).1))]);
+    assert_eq!(lab.arrive(0, &frame), [(1, arp_request(MACS[1], neighbour(1, 1).1, neighbour(1, 7).1))]);
     let (mac, v4, _) = neighbour(1, 7);
     let reply = arp::Packet {
         operation: arp::Operation::Reply,
@@ -440,7 +440,7 @@ fn answers_to_the_engine_are_learned_and_passed_on() {
         target: neighbour(1, 1).1,
     };
     let reply = ethernet(MACS[1], mac, 0x0806, &reply.emit());
-    let mut sent = lab.from_link(1, &reply);
+    let mut sent = lab.arrive(1, &reply);
     sent.sort();
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert_eq!((sent[0].0, &sent[0].1[..6]), (1, &mac.0[..]));
@@ -477,8 +477,8 @@ fn sources_are_checked_against_routes() {
         }
         let passes = |lab: &mut Lab, v4: [u8; 4], v6: &str| {
             let before = lab.drops(0, DropReason::SourceRoute);
-            let four = lab.from_link(0, &udp_v4(0, v4.into(), neighbour(1, 9).1, 64, 1)).len();
-            let six = lab.from_link(0, &udp_v6(0, v6.parse().unwrap(), neighbour(1, 9).2, 64)).len();
+            let four = lab.arrive(0, &udp_v4(0, v4.into(), neighbour(1, 9).1, 64, 1)).len();
+            let six = lab.arrive(0, &udp_v6(0, v6.parse().unwrap(), neighbour(1, 9).2, 64)).len();
             assert_eq!(lab.drops(0, DropReason::SourceRoute) - before, 2 - (four + six) as u64);
             assert_eq!(four, six);
             four == 1
