@@ -3,12 +3,12 @@
 //! Two ways through it. A *fast path* takes a packet that needs nothing but forwarding: for our Ethernet address, an
 //! honest header without options, time to live left, a neighbour that is known. The *slow path* takes everything else and
 //! decides alone what is right: a fast path never forwards what the slow one would not. The slow path is here, and does
-//! not know where routes come from ([`Routing`]); the fast paths are with those who do. [`fixed`] serves a router with a
+//! not know where routes come from (`Routing`); the fast paths are with those who do. [`fixed`] serves a router with a
 //! handful of static routes, by a cache of destinations: the virtual router of the benchmark.
 //! [`vrf`](crate::vrf) serves those of the engine, by forwarding tables of a million routes.
 //!
 //! An interface is a port, or a VLAN of a port. It may have a *punt port*, behind which a stack of somebody's own is the
-//! control plane: then what is for the router itself goes there ([`punt`]), and this router only forwards.
+//! control plane: then what is for the router itself goes there (`punt`), and this router only forwards.
 //!
 //! It follows RFC 1812, RFC 4861, RFC 4443 and RFC 8200. Left out, on purpose: redirects, router advertisements,
 //! duplicate address detection, multicast forwarding and MLD, and reassembly (echo requests in fragments are answered in
