@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::error::Lines;
-use super::{ConfigError, ConfigErrors, Place};
+use super::{ConfigError, Place};
 
 /// The mistakes found so far.
 pub(super) struct Mistakes<'t> {
@@ -64,10 +64,10 @@ impl<'t> Mistakes<'t> {
         ConfigError { file: self.file.to_owned(), place: Some(place), thing: thing.to_owned(), wrong, remedy }
     }
 
-    /// All of them in the order of the file, if there are any.
-    pub(super) fn finish(mut self) -> Option<ConfigErrors> {
+    /// All of them in the order of the file.
+    pub(super) fn finish(mut self) -> Vec<ConfigError> {
         self.found.sort_by_key(|(at, _)| *at);
-        (!self.found.is_empty()).then(|| ConfigErrors(self.found.into_iter().map(|(_, error)| error).collect()))
+        self.found.into_iter().map(|(_, error)| error).collect()
     }
 }
 

@@ -1,16 +1,18 @@
 //! From text to [`Config`]: the file's sections in order, each mistake noted, reading on after each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use super::feed::read_feed;
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
 use super::port::{PortReader, add_homeless};
+use super::route_file;
 use super::section::{Found, Section};
 use super::span::parse_span;
 use super::vrf::{VrfReader, place_vrfs};
-use super::{Config, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, PortSpec, VrfSpec, WorkerSpec};
+use super::{Config, ConfigError, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, PortSpec, VrfSpec, WorkerSpec};
 use crate::link_rate::LineRate;
 use crate::shares::{GuestTerms, MOST_BURST, SLOWEST, Weight};
 use crate::units::Nanos;
@@ -41,25 +43,36 @@ impl Config {
             .map_err(|e| unreadable(format!("cannot be read: {e}"), "give the path of a TOML file"))?;
         let text = String::from_utf8(bytes)
             .map_err(|e| unreadable(format!("is not UTF-8: {}", e.utf8_error()), "save it as UTF-8 text"))?;
-        Self::parse(&text, file)
+        let (mut config, mut errors) = read(&text, file);
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        for vrf in &mut config.vrfs {
+            match route_file::load(vrf, folder) {
+                Ok(listed) => vrf.listed = Arc::new(listed),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
 
-    /// Reads a configuration from its text; `file` is what messages call it.
+    /// Reads a configuration from its text; `file` is what messages call it. Files of routes that it names are not read.
     ///
     /// # Errors
     /// Every mistake that is in it.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
-        let mut mistakes = Mistakes::new(text, file);
-        let (root, syntax) = DeTable::parse_recoverable(text);
-        for error in &syntax {
-            mistakes.add_syntax(error.span().map_or(text.len(), |span| span.start), error.message());
-        }
-        let config = read_root(&mut mistakes, root.get_ref(), file);
-        match mistakes.finish() {
-            None => Ok(config),
-            Some(errors) => Err(errors),
-        }
+        let (config, errors) = read(text, file);
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
+}
+
+/// What could be read, and every mistake.
+fn read(text: &str, file: &Path) -> (Config, Vec<ConfigError>) {
+    let mut mistakes = Mistakes::new(text, file);
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        mistakes.add_syntax(error.span().map_or(text.len(), |span| span.start), error.message());
+    }
+    let config = read_root(&mut mistakes, root.get_ref(), file);
+    (config, mistakes.finish())
 }
 
 fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> Config {

@@ -1,6 +1,8 @@
 //! `[[vrf]]`: virtual routers whose packets the engine routes, with their interfaces and static routes.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -8,7 +10,7 @@ use super::mistakes::{Claims, Mistakes, quoted};
 use super::read::read_name;
 use super::section::{Found, Section, wrong_type};
 use super::spelling::nearest;
-use super::{GuestSpec, Place, PortKind, PortSpec};
+use super::{GuestSpec, ListedRoutes, Place, PortKind, PortSpec};
 use crate::prefix::Prefix;
 use crate::rib::{Action, Hop, InterfaceId, Route};
 use crate::router::{InterfaceAddress, SourceCheck, objection_v4, objection_v6};
@@ -37,8 +39,19 @@ pub struct VrfSpec {
     pub interfaces: Vec<VrfInterfaceSpec>,
     /// Static routes, no two for one prefix.
     pub routes: Vec<Route>,
+    /// A file with further static routes, as the configuration names it.
+    pub route_file: Option<PathBuf>,
+    /// What is in it, once it is read ([`Config::load`](super::Config::load)); no prefix is among `routes`.
+    pub listed: Arc<ListedRoutes>,
     /// Where the file says so.
     pub place: Place,
+}
+
+impl VrfSpec {
+    /// All static routes: those of the configuration, then those of the route file.
+    pub fn static_routes(&self) -> impl Iterator<Item = Route> + '_ {
+        self.routes.iter().cloned().chain(self.listed.iter())
+    }
 }
 
 /// `[[vrf.interface]]`.
@@ -128,6 +141,9 @@ impl<'a> VrfReader<'a> {
             let thing = format!("{} route {n}", section.thing);
             routes.extend(read_route(mistakes, Section::new(thing, at, table), &interfaces, &mut names));
         }
+        let shape = ("a file's path", "give the path of a file with a route a line, like \"r1.routes\"");
+        let route_file = section
+            .parsed(mistakes, "routes", shape, |text| (!text.is_empty() && !text.contains('\0')).then(|| text.into()));
         let default = PuntRate::DEFAULT;
         let place = mistakes.place(section.at);
         section.finish(mistakes, |key| {
@@ -144,6 +160,8 @@ impl<'a> VrfReader<'a> {
             },
             interfaces,
             routes,
+            route_file: route_file.map(|found| found.value),
+            listed: Arc::default(),
             place,
         }
     }
@@ -389,11 +407,8 @@ fn read_route(
         section.thing = format!("{} to {network}/{length}", section.thing);
         let prefix = Prefix::new(network, length);
         if prefix.is_none() {
-            let remedy = match Prefix::of(network, length) {
-                Some(right) => format!("write {right}"),
-                None => format!("give a length of at most {}", if network.is_ipv4() { 32 } else { 128 }),
-            };
-            mistakes.add(at, &section.thing, format!("{network}/{length} is not a network"), remedy);
+            let (wrong, remedy) = objection_prefix(network, length);
+            mistakes.add(at, &section.thing, wrong, remedy);
         }
         let prefix = prefix?;
         names.claim(
@@ -457,8 +472,17 @@ fn read_route(
     Some(Route { prefix: prefix?, metric: 0, action })
 }
 
+/// What is wrong with something that is no network, and what to do.
+pub(super) fn objection_prefix(network: IpAddr, length: u8) -> (String, String) {
+    let remedy = match Prefix::of(network, length) {
+        Some(right) => format!("write {right}"),
+        None => format!("give a length of at most {}", if network.is_ipv4() { 32 } else { 128 }),
+    };
+    (format!("{network}/{length} is not a network"), remedy)
+}
+
 /// What is wrong with a gateway, and what to do.
-fn objection_hop(
+pub(super) fn objection_hop(
     gateway: IpAddr,
     prefix: Option<Prefix>,
     has_interface: bool,

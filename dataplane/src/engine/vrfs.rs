@@ -172,8 +172,8 @@ fn routes(spec: &VrfSpec, interfaces: &[VrfInterface], arena: &Arc<Arena>) -> Re
             rib.apply(Origin::Connected, Change::Replace(route)).map_err(failed)?;
         }
     }
-    for route in &spec.routes {
-        rib.apply(Origin::Static, Change::Replace(route.clone())).map_err(failed)?;
+    for route in spec.static_routes() {
+        rib.apply(Origin::Static, Change::Replace(route)).map_err(failed)?;
     }
     Ok(rib)
 }
