@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use pointsman_bench::{
-    BACKEND_NAMES, Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, table1, table2, xen,
+    BACKEND_NAMES, Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, route, table1,
+    table2, xen,
 };
 
 /// Measure Pointsman beside other forwarders, in the same run.
@@ -33,6 +34,8 @@ enum What {
     Memif(Common),
     /// Device to device, beside Linux bridge, in-kernel XDP redirect and testpmd
     Netdev(Common),
+    /// Routing from device to device with 1, 1,000 and 1,000,000 routes: VRFs beside Linux and XDP
+    Route(Common),
     /// Backends of real Xen on an emulated machine: kernel netback and bridge beside Pointsman (run tests/xen/build.sh first)
     Xen(Xen),
 }
@@ -145,6 +148,7 @@ impl Bench {
             }
             What::Memif(common) => memif(&common.options(None)?),
             What::Netdev(common) => netdev(&common.options(None)?),
+            What::Route(common) => route(&common.options(None)?),
             What::Xen(wanted) => xen(&XenOptions {
                 command: this_command()?,
                 only: wanted.only.clone(),

@@ -11,16 +11,23 @@
 // The frames that a trial counts carry another source port than those sent before and after it. Loss is then exact,
 // however long a frame stands in somebody's queue.
 //
+// A flow's receiver is one address, or each frame goes to the next of a table of targets: an address and perhaps a VLAN.
+// The table is read in order, so that the generator does not wait for memory where what is under test must; whoever filled
+// it has mixed it.
+//
 // Probes come from elsewhere, a few thousand a second from a socket. They carry the time at which they were sent, by the
 // clock that is read here, and the sink sorts what they took into a histogram.
 
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 // As in bench/src/traffic/.
 #define MAX_FLOWS 64
 #define HEADERS 42 /* Ethernet, IPv4 without options, UDP */
+#define TAG 4	   /* 802.1Q */
 #define PORT_UNCOUNTED 7000
 #define PORT_COUNTED 7001
 #define PORT_STAMPED 7002
@@ -30,6 +37,8 @@
 #define FINE 128
 #define OCTAVES 28
 #define BUCKETS (FINE * (OCTAVES + 2))
+
+#define AF_INET 2
 
 #define BE16(x) ((__u16)((((x) & 0xff) << 8) | (((x) >> 8) & 0xff)))
 
@@ -48,12 +57,21 @@ struct pace {
 	__u32 ifindex;
 	__u32 slot;	   // the next frame's place in its round; a round is one frame of every flow
 	__u32 turn;	   // with which flow the round began
+	__u32 targets;	   // entries of `targets` that are used; none: each flow has its own receiver
+	__u32 target;	   // the next of them
 };
 
 struct flow {
 	__u64 headers[6];  // the first HEADERS bytes of the frame, then nothing
 	__u64 sent;
 	__u64 counted;	   // of them: those that carry the port PORT_COUNTED
+};
+
+// Where a frame goes. In network order; the flow's headers are those of a frame to address 0.
+struct target {
+	__be32 address;
+	__be16 tci;	   // none: untagged
+	__u16 nothing;
 };
 
 struct tally {
@@ -83,6 +101,14 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
+// As many entries as are set before load.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct target);
+} targets SEC(".maps");
+
 // What arrived: entry 2 * flow for uncounted frames, 2 * flow + 1 for counted ones; the last entry for counted frames
 // that are not as a router (or a bridge) must have left them.
 struct {
@@ -111,14 +137,25 @@ struct {
 // Set before load: the time to live of a frame that took the path it should have taken.
 const volatile __u8 expected_ttl = 64;
 
+// A checksum of data in which words of zero have become `address` (RFC 1624), whichever the order of bytes.
+static __always_inline __u16 with_address(__u16 sum, __be32 address)
+{
+	__u32 total = (__u16)~sum + (address & 0xffff) + (address >> 16);
+
+	total = (total & 0xffff) + (total >> 16);
+	total = (total & 0xffff) + (total >> 16);
+	return ~total;
+}
+
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
-	__u8 *data = (void *)(long)ctx->data;
+	__u8 *data = (void *)(long)ctx->data, *at = data;
 	__u8 *end = (void *)(long)ctx->data_end;
 	const __u32 zero = 0;
 	struct pace *p = bpf_map_lookup_elem(&pace, &zero);
 	struct flow *f;
+	struct target *t = 0;
 	__u16 port = BE16(PORT_UNCOUNTED), sum;
 	__u32 index;
 	__u64 due;
@@ -168,13 +205,38 @@ int generate(struct xdp_md *ctx)
 		f->counted++;
 	}
 	f->sent++;
-	*(__u64 *)(data + 0) = f->headers[0];
-	*(__u64 *)(data + 8) = f->headers[1];
-	*(__u64 *)(data + 16) = f->headers[2];
-	*(__u64 *)(data + 24) = f->headers[3];
-	*(__u64 *)(data + 32) = f->headers[4];
-	*(__u16 *)(data + 40) = sum;
-	*(__u16 *)(data + 34) = port;
+	if (p->targets) {
+		__u32 target = p->target < p->targets ? p->target : 0;
+
+		t = bpf_map_lookup_elem(&targets, &target);
+		if (!t)
+			return XDP_DROP;
+		p->target = target + 1;
+		if (t->tci) {
+			at += TAG;
+			if (at + HEADERS > end)
+				return XDP_DROP;
+		}
+	}
+	*(__u64 *)(at + 0) = f->headers[0];
+	*(__u64 *)(at + 8) = f->headers[1];
+	*(__u64 *)(at + 16) = f->headers[2];
+	*(__u64 *)(at + 24) = f->headers[3];
+	*(__u64 *)(at + 32) = f->headers[4];
+	if (t) {
+		*(__u16 *)(at + 24) = with_address((__u16)f->headers[3], t->address);
+		*(__be32 *)(at + 30) = t->address;
+		sum = with_address(sum, t->address);
+		sum = sum ? sum : 0xffff;
+		if (t->tci) {
+			*(__u64 *)(data + 0) = f->headers[0];
+			*(__u32 *)(data + 8) = (__u32)f->headers[1];
+			*(__u16 *)(data + 12) = BE16(0x8100);
+			*(__u16 *)(data + 14) = t->tci;
+		}
+	}
+	*(__u16 *)(at + 40) = sum;
+	*(__u16 *)(at + 34) = port;
 	return bpf_redirect(p->ifindex, 0);
 }
 
@@ -210,13 +272,16 @@ int sink(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
 	__u8 *end = (void *)(long)ctx->data_end;
+	__u32 length = end - data;
 	struct tally *t;
 	__u32 index;
 	__u16 source, flow;
 
 	// Ethernet type IPv4, no options, UDP. ARP and the like are the namespace's own.
-	if (data + HEADERS > end)
+	if (data + TAG + HEADERS > end)
 		return XDP_PASS;
+	if (data[12] == 0x81 && data[13] == 0x00)
+		data += TAG;
 	if (data[12] != 0x08 || data[13] != 0x00 || data[14] != 0x45 || data[23] != 17)
 		return XDP_PASS;
 	source = data[34] << 8 | data[35];
@@ -231,7 +296,7 @@ int sink(struct xdp_md *ctx)
 	t = bpf_map_lookup_elem(&arrived, &index);
 	if (t) {
 		t->frames++;
-		t->bytes += end - data;
+		t->bytes += length;
 	}
 	return XDP_DROP;
 }
@@ -241,6 +306,40 @@ SEC("xdp")
 int redirect(struct xdp_md *ctx)
 {
 	return bpf_redirect_map(&output, 0, XDP_DROP);
+}
+
+// In-kernel routing: the kernel's own tables of routes and neighbours, without its stack. What they do not answer (an
+// unknown neighbour, the router's own address, an error to be sent) is the stack's.
+SEC("xdp")
+int route(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	__u8 *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = (void *)data;
+	struct iphdr *ip = (void *)(data + sizeof(*ethernet));
+	struct bpf_fib_lookup fib = {};
+	__u32 sum;
+
+	if ((void *)(ip + 1) > (void *)end)
+		return XDP_PASS;
+	if (ethernet->h_proto != BE16(ETH_P_IP) || ip->ihl != 5 || ip->ttl <= 1)
+		return XDP_PASS;
+	fib.family = AF_INET;
+	fib.tos = ip->tos;
+	fib.l4_protocol = ip->protocol;
+	fib.tot_len = bpf_ntohs(ip->tot_len);
+	fib.ipv4_src = ip->saddr;
+	fib.ipv4_dst = ip->daddr;
+	fib.ifindex = ctx->ingress_ifindex;
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return XDP_PASS;
+	// RFC 1141: the time to live is the upper byte of its word.
+	sum = ip->check + BE16(0x0100);
+	ip->check = sum + (sum >= 0xffff);
+	ip->ttl--;
+	__builtin_memcpy(ethernet->h_dest, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, fib.smac, ETH_ALEN);
+	return bpf_redirect(fib.ifindex, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -4,10 +4,13 @@
 //! The bridges know the routers' addresses from the beginning, do not consult iptables (see `Namespace::create`), and run
 //! no spanning tree.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, bail};
 
-use super::{Peer, Setup};
+use super::{Peer, Routed, Setup};
 use crate::addresses::{PREFIX, SINK_MAC, router_in_ip, router_in_mac, router_out_ip, router_out_mac};
+use crate::routes::RouteTo;
 use crate::testbed::{Namespace, Testbed};
 
 /// Bridges and routers.
@@ -66,12 +69,31 @@ impl Routing {
         }
         Ok(Self)
     }
+
+    /// With further routes, by one `ip -batch`.
+    pub(super) fn with(routed: &Routed<'_>, bed: &Testbed) -> Result<Self> {
+        if routed.vlans > 0 {
+            bail!("Linux routers in VLANs are not made here");
+        }
+        let this = Self::start(Setup { routers: 1, link: routed.link }, bed)?;
+        add_routes(routed.routes, bed)?;
+        Ok(this)
+    }
 }
 
 impl Peer for Routing {
     fn check(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Adds routes to the host under test.
+pub(super) fn add_routes(routes: &[RouteTo], bed: &Testbed) -> Result<()> {
+    let mut lines = String::with_capacity(routes.len() * 48);
+    for route in routes {
+        let _ = writeln!(lines, "route add {} via {}", route.prefix, route.via);
+    }
+    bed.host.ip(&lines)
 }
 
 /// Where it does good.

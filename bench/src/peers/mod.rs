@@ -5,6 +5,7 @@ mod linux;
 mod ovs;
 mod pointsman;
 mod testpmd;
+mod vrf;
 mod xdp;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::addresses::{SINK_MAC, receiver_ip, router_in_mac, sender_ip, sender_m
 use crate::cpu::Core;
 use crate::process::{Running, installed};
 use crate::report::contender;
+use crate::routes::RouteTo;
 use crate::run::{Options, Shortfalls};
 use crate::testbed::Testbed;
 use crate::traffic::{Flow, Programs};
@@ -32,12 +34,16 @@ pub enum Path {
     LinuxRoute,
     /// The engine; routers, if any, are of this kind.
     Pointsman(GuestKind),
+    /// The engine routes, in a VRF: its path 2.
+    PointsmanVrf,
     /// DPDK's testpmd, device to device.
     Testpmd,
     /// Open vSwitch with its userspace datapath, device to device.
     Ovs,
     /// An XDP program that redirects, device to device.
     XdpRedirect,
+    /// An XDP program that routes by the kernel's tables, device to device.
+    XdpRoute,
 }
 
 impl Path {
@@ -47,9 +53,11 @@ impl Path {
             Self::LinuxBridge => "linux-bridge",
             Self::LinuxRoute => "linux-route",
             Self::Pointsman(_) => "pointsman",
+            Self::PointsmanVrf => "pointsman-vrf",
             Self::Testpmd => "testpmd",
             Self::Ovs => "ovs-userspace",
             Self::XdpRedirect => "xdp-redirect",
+            Self::XdpRoute => "xdp-route",
         }
     }
 
@@ -66,7 +74,7 @@ impl Path {
     pub const fn carries(self, routers: usize) -> bool {
         match self {
             Self::LinuxBridge | Self::Pointsman(_) => true,
-            Self::LinuxRoute => routers == 1,
+            Self::LinuxRoute | Self::PointsmanVrf | Self::XdpRoute => routers == 1,
             Self::Testpmd | Self::Ovs | Self::XdpRedirect => routers == 0,
         }
     }
@@ -76,17 +84,25 @@ impl Path {
         match self {
             Self::LinuxBridge => "linux",
             Self::Pointsman(kind) => kind.label(),
-            Self::LinuxRoute | Self::Testpmd | Self::Ovs | Self::XdpRedirect => "none",
+            Self::LinuxRoute | Self::PointsmanVrf | Self::Testpmd | Self::Ovs | Self::XdpRedirect | Self::XdpRoute => {
+                "none"
+            }
         }
     }
 }
 
 /// The paths through routers, in the order in which they take turns.
-pub(crate) const ROUTED: [Path; 4] =
-    [Path::LinuxRoute, Path::LinuxBridge, Path::Pointsman(GuestKind::Router), Path::Pointsman(GuestKind::Tap)];
+pub(crate) const ROUTED: [Path; 5] = [
+    Path::LinuxRoute,
+    Path::PointsmanVrf,
+    Path::LinuxBridge,
+    Path::Pointsman(GuestKind::Router),
+    Path::Pointsman(GuestKind::Tap),
+];
 
 /// Their names, as [`Options::only`] has them.
-pub const PATH_NAMES: [&str; 4] = [ROUTED[0].name(), ROUTED[1].name(), ROUTED[2].name(), ROUTED[3].name()];
+pub const PATH_NAMES: [&str; 5] =
+    [ROUTED[0].name(), ROUTED[1].name(), ROUTED[2].name(), ROUTED[3].name(), ROUTED[4].name()];
 
 /// What a peer is asked to be.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +111,24 @@ pub struct Setup {
     pub routers: usize,
     /// Bits a second of the link behind `out`, if it is modelled.
     pub link: Option<u64>,
+}
+
+/// Routing between `in` and `out`, as `bench route` wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'a> {
+    /// Routers, each with a VLAN of `in` and the same one of `out`, from 1 on; none: one, without VLANs.
+    pub vlans: usize,
+    /// Routes of each router, besides those to its own networks.
+    pub routes: &'a [RouteTo],
+    /// Bits a second of the link behind `out`, if it is modelled.
+    pub link: Option<u64>,
+}
+
+impl Routed<'_> {
+    /// One router that knows its networks.
+    const fn one(link: Option<u64>) -> Self {
+        Self { vlans: 0, routes: &[], link }
+    }
 }
 
 /// The processes of a peer, by their ids.
@@ -120,6 +154,11 @@ pub trait Peer {
     fn mode(&self) -> Option<String> {
         None
     }
+
+    /// From its start until it forwarded, with all its routes, if it was measured.
+    fn ready(&self) -> Option<std::time::Duration> {
+        None
+    }
 }
 
 /// Why a path cannot be measured on this machine, if it cannot.
@@ -129,7 +168,9 @@ pub fn unavailable(path: Path, command: &std::path::Path) -> Option<String> {
         Path::Ovs if !installed(ovs::OVS) => {
             Some(format!("{} is not installed (package openvswitch-switch)", ovs::OVS))
         }
-        Path::Pointsman(_) if !command.is_file() => Some(format!("{}: no such program", command.display())),
+        Path::Pointsman(_) | Path::PointsmanVrf if !command.is_file() => {
+            Some(format!("{}: no such program", command.display()))
+        }
         _ => None,
     }
 }
@@ -160,12 +201,31 @@ pub fn start(
         Path::LinuxBridge => Box::new(linux::Bridges::start(setup, bed)?),
         Path::LinuxRoute => Box::new(linux::Routing::start(setup, bed)?),
         Path::Pointsman(kind) => Box::new(pointsman::Engine::start(kind, setup, bed, command)?),
+        Path::PointsmanVrf => Box::new(vrf::Engine::start(&Routed::one(setup.link), bed, command)?),
+        Path::XdpRoute => Box::new(xdp::Route::start(&Routed::one(None), bed, programs)?),
         Path::Testpmd | Path::Ovs | Path::XdpRedirect if setup.routers > 0 || setup.link.is_some() => {
             bail!("{}: carries frames from device to device, and nothing else", path.label())
         }
         Path::Ovs => Box::new(ovs::Switch::start(bed)?),
         Path::Testpmd => Box::new(testpmd::TwoDevices::start(bed)?),
         Path::XdpRedirect => Box::new(xdp::Redirect::start(bed, programs)?),
+    })
+}
+
+/// Builds a peer that routes between the devices of a testbed. [`Path::XdpRedirect`] knows no routes.
+pub fn start_routing(
+    path: Path,
+    routed: &Routed<'_>,
+    bed: &Testbed,
+    programs: &Arc<Programs>,
+    command: &std::path::Path,
+) -> Result<Box<dyn Peer>> {
+    Ok(match path {
+        Path::LinuxRoute => Box::new(linux::Routing::with(routed, bed)?),
+        Path::PointsmanVrf => Box::new(vrf::Engine::start(routed, bed, command)?),
+        Path::XdpRoute => Box::new(xdp::Route::start(routed, bed, programs)?),
+        Path::XdpRedirect => Box::new(xdp::Redirect::start(bed, programs)?),
+        _ => bail!("{}: is no router", path.label()),
     })
 }
 
@@ -180,7 +240,7 @@ pub fn serve_pairs(
     match path {
         Path::Pointsman(_) => pointsman::serve_pairs(guests, core, folder, command),
         Path::Testpmd => testpmd::serve_pairs(guests, core, folder),
-        Path::LinuxBridge | Path::LinuxRoute | Path::Ovs | Path::XdpRedirect => {
+        Path::LinuxBridge | Path::LinuxRoute | Path::PointsmanVrf | Path::Ovs | Path::XdpRedirect | Path::XdpRoute => {
             bail!("{}: speaks no memif", path.label())
         }
     }

@@ -117,9 +117,14 @@ impl Peer for Engine {
     }
 
     fn mode(&self) -> Option<String> {
-        let Ok(Reply::Ports(ports)) = ask(&self.control, Request::Show(Topic::Ports)) else { return None };
-        ports.into_iter().find(|port| port.kind == "netdev").map(|port| port.mode)
+        mode(&self.control)
     }
+}
+
+/// How the engine that listens there has its devices.
+pub(super) fn mode(control: &Path) -> Option<String> {
+    let Ok(Reply::Ports(ports)) = ask(control, Request::Show(Topic::Ports)) else { return None };
+    ports.into_iter().find(|port| port.kind == "netdev").map(|port| port.mode)
 }
 
 /// Starts the engine on `core` as a server of `guests` pairs of memif ports, each pair a bridge domain of its own.
@@ -135,7 +140,7 @@ pub(super) fn serve_pairs(guests: usize, core: Core, folder: &Path, command: &Pa
     Ok(engine)
 }
 
-fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
+pub(super) fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
     interrupt::wait_for(&format!("the engine's socket {}", socket.display()), Duration::from_secs(10), || {
         engine.check()?;
         Ok(socket.exists())
@@ -143,7 +148,7 @@ fn await_socket(socket: &Path, engine: &mut Running) -> Result<()> {
 }
 
 /// One worker, which shares its core and so does not spin, and whatever `folder` and `core` decide.
-fn head(folder: &Path, core: Core) -> String {
+pub(super) fn head(folder: &Path, core: Core) -> String {
     format!("control = \"{}/control.sock\"\n[[worker]]\ncore = {}\nspin = \"0us\"\n", folder.display(), core.0)
 }
 

@@ -46,6 +46,29 @@ pub struct PeerRow {
     pub pps: f64,
 }
 
+/// A row of the comparison of routers, device to device, frames of 64 bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteRow {
+    /// `linux-route`, `xdp-route`, `xdp-redirect` (which knows no routes) or `pointsman-vrf`.
+    pub path: &'static str,
+    /// Routes of each router besides its own networks; destinations are drawn over all of them.
+    pub routes: usize,
+    /// Routers.
+    pub vrfs: usize,
+    /// Whether they are in VLANs, one each.
+    pub vlans: bool,
+    /// Frames a second that arrived, the median over the turns.
+    pub pps: f64,
+    /// How far the turns lie apart, as a part of the median.
+    pub spread: Option<f64>,
+    /// Frames that arrived with a wrong time to live, in all turns.
+    pub strays: u64,
+    /// CPU time of the machine for every frame that arrived, less that of generator and sink.
+    pub cpu_ns_per_frame: f64,
+    /// Seconds from the start until it had its routes and forwarded.
+    pub ready_seconds: f64,
+}
+
 #[derive(Serialize)]
 struct Document<'a, R> {
     machine: &'a Machine,

@@ -2,7 +2,7 @@
 
 use super::figure::{Figure, contender, part};
 use super::grid::{Grid, number, percent, thousands};
-use super::json::{PeerRow, Row};
+use super::json::{PeerRow, RouteRow, Row};
 use crate::figures::FrameSize;
 use crate::paper;
 use crate::xen::XenRow;
@@ -203,6 +203,28 @@ pub(crate) fn peers(title: &str, rows: &[PeerRow], spreads: &[Option<f64>]) -> G
             thousands(row.pps),
             spread.map_or_else(|| "-".into(), percent),
             ratio,
+        ]);
+    }
+    grid
+}
+
+/// Routers from device to device, beside Linux with as many routes.
+pub(crate) fn route(rows: &[RouteRow]) -> Grid {
+    let title = "Routing from device to device, 64 bytes, destinations over all routes";
+    let headings = ["path", "routes", "VRFs", "frames/s", "spread", "x Linux", "CPU ns/frame", "ready after s"];
+    let mut grid = Grid::new(title, &headings);
+    for row in rows {
+        let linux = rows.iter().find(|r| r.path == "linux-route" && r.routes == row.routes && !row.vlans);
+        let routes = if row.path == "xdp-redirect" { "-".into() } else { thousands(row.routes as f64) };
+        grid.rows.push(vec![
+            row.path.into(),
+            routes,
+            if row.vlans { format!("{} in VLANs", row.vrfs) } else { row.vrfs.to_string() },
+            thousands(row.pps),
+            row.spread.map_or_else(|| "-".into(), percent),
+            linux.map_or_else(|| "-".into(), |linux| format!("{:.2}", row.pps / linux.pps)),
+            format!("{:.0}", row.cpu_ns_per_frame),
+            format!("{:.2}", row.ready_seconds),
         ]);
     }
     grid

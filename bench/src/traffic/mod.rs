@@ -11,5 +11,5 @@ pub use flow::{Flow, MAX_FLOWS};
 pub use latency::Latency;
 pub use pace::Pace;
 pub use probe::{Probes, probe};
-pub use programs::{Arrived, Attached, Programs};
+pub use programs::{Arrived, Attached, Programs, Target};
 pub use trial::{Load, Station, Trial};

@@ -38,18 +38,19 @@ impl Pace {
         Ok(step.round() as u64)
     }
 
-    /// The program's orders (`struct pace` in `traffic.bpf.c`).
+    /// The program's orders (`struct pace` in `traffic.bpf.c`), with the number of targets, if flows have any.
     ///
     /// # Errors
     /// As [`Pace::step_q16`].
-    pub fn orders(&self, start: Nanos, flows: usize, ifindex: u32) -> Result<Vec<u8>> {
+    pub fn orders(&self, start: Nanos, flows: usize, ifindex: u32, targets: u32) -> Result<Vec<u8>> {
         let step = self.step_q16()?;
         let at = |span: Duration| (span.as_nanos() as u64) << PLACES;
         let (from, to) = (self.warm_up, self.warm_up + self.window);
         let words = [start.0, step, step * CATCH_UP, at(from), at(to), at(to + self.after), 0, 0, 0];
         let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-        // The first round begins with flow 0.
-        for word in [flows as u32, ifindex, 0, 0] {
+        // The first round begins with flow 0, and at any target: short runs must not all see the same ones.
+        let first = (start.0 as u32).checked_rem(targets).unwrap_or(0);
+        for word in [flows as u32, ifindex, 0, 0, targets, first] {
             bytes.extend(word.to_ne_bytes());
         }
         Ok(bytes)
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn orders_are_as_long_as_the_program_reads_and_in_its_order() {
-        let bytes = pace(1e6).orders(Nanos(77), 8, 5).unwrap();
+        let bytes = pace(1e6).orders(Nanos(77), 8, 5, 10).unwrap();
         assert_eq!(bytes.len(), size_of::<pointsman_bpf::traffic::types::pace>());
         let word = |i: usize| u64::from_ne_bytes(bytes[8 * i..8 * i + 8].try_into().unwrap());
         assert_eq!(word(0), 77);
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(word(2), 32_000 << 16);
         assert_eq!((word(3), word(4), word(5)), (50_000_000 << 16, 1_050_000_000 << 16, 1_055_000_000 << 16));
         assert_eq!(&bytes[72..80], [8_u32.to_ne_bytes(), 5_u32.to_ne_bytes()].as_flattened());
+        assert_eq!(&bytes[88..96], [10_u32.to_ne_bytes(), 7_u32.to_ne_bytes()].as_flattened());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
@@ -10,10 +11,14 @@ use libbpf_rs::libbpf_sys;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use pointsman_bpf::traffic::TrafficSkelBuilder;
+use pointsman_dataplane::wire::ethernet::VlanId;
 
 use super::flow::{Flow, MAX_FLOWS};
 use super::latency::{self, Latency};
 use crate::testbed::Namespace;
+
+/// Bytes of an 802.1Q tag.
+const TAG: usize = 4;
 
 /// Frames that the kernel takes from its pool in one go; the generator's jitter is the time they take.
 const BATCH: u32 = 64;
@@ -24,6 +29,12 @@ pub struct Programs {
     generate: OwnedFd,
     sink: OwnedFd,
     redirect: OwnedFd,
+    route: OwnedFd,
+    targets: MapHandle,
+    /// Entries of `targets` that are used.
+    spread: u32,
+    /// Bytes that these put into a frame before its IP header.
+    tag: usize,
     pace: MapHandle,
     flows: MapHandle,
     arrived: MapHandle,
@@ -34,6 +45,15 @@ pub struct Programs {
 /// An XDP program on a device, for as long as this lives.
 #[derive(Debug)]
 pub struct Attached(#[expect(dead_code, reason = "held until dropped")] OwnedFd);
+
+/// Where a frame goes whose flow has no receiver of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The receiver.
+    pub to: Ipv4Addr,
+    /// The VLAN.
+    pub vlan: Option<VlanId>,
+}
 
 /// What the sink has counted of frames that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +69,20 @@ pub struct Arrived {
 impl Programs {
     /// Loads them. `ttl` is what the sink expects: 64 behind a bridge, 63 behind a router.
     pub fn load(ttl: u8) -> Result<Self> {
+        Self::load_with(ttl, &[])
+    }
+
+    /// As [`Programs::load`]; if there are targets, the frames of all flows go to them in this order, and begin anew after
+    /// the last. All of them have a VLAN, or none.
+    pub fn load_with(ttl: u8, targets: &[Target]) -> Result<Self> {
         let mut storage = MaybeUninit::uninit();
         let mut open = TrafficSkelBuilder::default().open(&mut storage).context("the traffic programs")?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.expected_ttl = ttl;
         }
+        open.maps.targets.set_max_entries(targets.len().max(1) as u32)?;
         let skeleton = open.load().context("the traffic programs: the kernel did not take them")?;
-        Ok(Self {
+        let this = Self {
             generate: skeleton.progs.generate.as_fd().try_clone_to_owned()?,
             sink: skeleton.progs.sink.as_fd().try_clone_to_owned()?,
             redirect: skeleton.progs.redirect.as_fd().try_clone_to_owned()?,
@@ -64,7 +91,24 @@ impl Programs {
             arrived: MapHandle::try_from(&skeleton.maps.arrived)?,
             latency: MapHandle::try_from(&skeleton.maps.latency)?,
             output: MapHandle::try_from(&skeleton.maps.output)?,
-        })
+            route: skeleton.progs.route.as_fd().try_clone_to_owned()?,
+            targets: MapHandle::try_from(&skeleton.maps.targets)?,
+            spread: targets.len() as u32,
+            tag: if targets.iter().any(|target| target.vlan.is_some()) { TAG } else { 0 },
+        };
+        if !targets.is_empty() {
+            let keys: Vec<u8> = (0..this.spread).flat_map(u32::to_ne_bytes).collect();
+            let values: Vec<u8> = targets.iter().flat_map(Target::value).collect();
+            this.targets
+                .update_batch(&keys, &values, this.spread, MapFlags::ANY, MapFlags::ANY)
+                .context("the targets")?;
+        }
+        Ok(this)
+    }
+
+    /// How many targets there are; none: each flow has its own receiver.
+    pub const fn targets(&self) -> u32 {
+        self.spread
     }
 
     /// Attaches the sink to a device of a namespace: it counts and drops the generator's frames and passes all others.
@@ -80,13 +124,20 @@ impl Programs {
         attach(&self.redirect, namespace, from)
     }
 
+    /// Routes what arrives at `from` by the tables of the namespace, inside the kernel and before its stack.
+    pub fn attach_route(&self, namespace: &Namespace, from: &str) -> Result<Attached> {
+        attach(&self.route, namespace, from)
+    }
+
     /// Gives the generator its orders, from [`super::Pace::orders`], and its flows. Nothing moves yet.
     pub fn prepare(&self, orders: &[u8], flows: &[Flow], length: usize) -> Result<()> {
         if flows.is_empty() || flows.len() > MAX_FLOWS {
             return Err(anyhow!("{} flows: the generator sends 1 to {MAX_FLOWS}", flows.len()));
         }
         for (i, flow) in flows.iter().enumerate() {
-            let mut value = flow.headers(i, length).to_vec();
+            // The generator puts the target's address in place of none.
+            let flow = if self.spread > 0 { Flow { to: Ipv4Addr::UNSPECIFIED, ..*flow } } else { *flow };
+            let mut value = flow.headers(i, length - self.tag).to_vec();
             value.extend([0; 16]);
             self.flows.update(&(i as u32).to_ne_bytes(), &value, MapFlags::ANY)?;
         }
@@ -160,6 +211,15 @@ impl Programs {
         let per_cpu = self.arrived.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
         let sum = |i| per_cpu.iter().filter_map(|value| word(value, i)).sum();
         Ok((sum(0), sum(1)))
+    }
+}
+
+impl Target {
+    /// As `struct target` in `traffic.bpf.c`.
+    fn value(&self) -> [u8; 8] {
+        let [a, b, c, d] = self.to.octets();
+        let [e, f] = self.vlan.map_or(0, VlanId::get).to_be_bytes();
+        [a, b, c, d, e, f, 0, 0]
     }
 }
 

@@ -136,7 +136,8 @@ impl<'a> Station<'a> {
         let flows = load.flows.len();
         let pace = Pace { rate: load.rate, warm_up: load.warm_up, window: load.window, after: AFTER };
         let started = Instant::now();
-        let orders = pace.orders(Nanos::now().plus(Nanos(LEAD.as_nanos() as u64)), flows, self.device)?;
+        let start = Nanos::now().plus(Nanos(LEAD.as_nanos() as u64));
+        let orders = pace.orders(start, flows, self.device, self.programs.targets())?;
         self.programs.prepare(&orders, &load.flows, load.length)?;
         let before = self.programs.arrived(flows)?;
 
