@@ -37,9 +37,18 @@ pub fn run_with_input(program: &str, arguments: &[&str], input: &str) -> Result<
     let output = child.wait_with_output().with_context(|| program.to_owned())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} {}: {}\n{}{input}", arguments.join(" "), output.status, said);
+        bail!("{program} {}: {}\n{}{}", arguments.join(" "), output.status, cut(&said), cut(input));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The beginning of what may be a million lines.
+fn cut(text: &str) -> String {
+    const SHOWN: usize = 1_000;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} ...\n", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Whether a program is on the path.

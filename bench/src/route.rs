@@ -126,9 +126,6 @@ impl Contender {
         let bed = Testbed::build(cores)?;
         let ttl = peers::time_to_live(usize::from(path != Path::XdpRedirect));
         let programs = Arc::new(Programs::load_with(ttl, &targets)?);
-        if vlans > 0 {
-            answer_in_vlans(&bed, vlans)?;
-        }
         let begin = Instant::now();
         let routed = Routed { vlans, routes: table, link: None };
         let peer = peers::start_routing(path, &routed, &bed, &programs, &options.command)?;
@@ -208,14 +205,6 @@ impl Contender {
 /// To whomever the targets say.
 fn flow() -> Flow {
     Flow { source: sender_mac(0), destination: router_in_mac(0), from: sender_ip(0), to: receiver_ip(0) }
-}
-
-/// Lets the receivers answer ARP in VLANs as they do without.
-fn answer_in_vlans(bed: &Testbed, vlans: usize) -> Result<()> {
-    let sink = bed.sink_device();
-    let line = |vlan: usize| format!("link add link {sink} name v{vlan} type vlan id {vlan}\nlink set v{vlan} up\n");
-    bed.receivers.ip(&(1..=vlans).map(line).collect::<String>())?;
-    bed.receivers.shell("for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done\n").map(drop)
 }
 
 /// Each beside the other in the same turn.

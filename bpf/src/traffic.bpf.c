@@ -134,6 +134,9 @@ struct {
 	__type(value, __u32);
 } output SEC(".maps");
 
+// The sink's device's; as in bench/src/addresses.rs.
+static const __u8 sink_mac[ETH_ALEN] = { 0x02, 0x50, 0x4d, 0x20, 0xff, 0 };
+
 // Set before load: the time to live of a frame that took the path it should have taken.
 const volatile __u8 expected_ttl = 64;
 
@@ -267,6 +270,35 @@ static __always_inline void record(__u64 sent)
 	l->buckets[index]++;
 }
 
+// ARP of Ethernet and IPv4 (RFC 826), from its operation on.
+struct arp_rest {
+	__be16 operation;
+	__u8 sender_mac[ETH_ALEN];
+	__be32 sender;
+	__u8 target_mac[ETH_ALEN];
+	__be32 target;
+} __attribute__((packed));
+
+// Answers an ARP request in a VLAN, whosever address it asks for: the namespace knows no VLANs, for which a kernel may have
+// no driver.
+static __always_inline int answer(__u8 *data, __u8 *end)
+{
+	struct arp_rest *arp = (void *)(data + ETH_HLEN + TAG + 6);
+	__be32 asked;
+
+	if ((void *)(arp + 1) > (void *)end || data[16] != 0x08 || data[17] != 0x06 || arp->operation != BE16(1))
+		return XDP_PASS;
+	asked = arp->target;
+	arp->operation = BE16(2);
+	__builtin_memcpy(arp->target_mac, arp->sender_mac, ETH_ALEN);
+	arp->target = arp->sender;
+	__builtin_memcpy(arp->sender_mac, sink_mac, ETH_ALEN);
+	arp->sender = asked;
+	__builtin_memcpy(data, arp->target_mac, ETH_ALEN);
+	__builtin_memcpy(data + ETH_ALEN, sink_mac, ETH_ALEN);
+	return XDP_TX;
+}
+
 SEC("xdp")
 int sink(struct xdp_md *ctx)
 {
@@ -280,8 +312,11 @@ int sink(struct xdp_md *ctx)
 	// Ethernet type IPv4, no options, UDP. ARP and the like are the namespace's own.
 	if (data + TAG + HEADERS > end)
 		return XDP_PASS;
-	if (data[12] == 0x81 && data[13] == 0x00)
+	if (data[12] == 0x81 && data[13] == 0x00) {
+		if (data[16] != 0x08 || data[17] != 0x00)
+			return answer(data, end);
 		data += TAG;
+	}
 	if (data[12] != 0x08 || data[13] != 0x00 || data[14] != 0x45 || data[23] != 17)
 		return XDP_PASS;
 	source = data[34] << 8 | data[35];
