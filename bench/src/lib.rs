@@ -21,6 +21,7 @@ pub mod peers;
 pub mod process;
 pub mod report;
 mod route;
+mod route_updates;
 pub mod routes;
 mod run;
 pub mod search;

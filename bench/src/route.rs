@@ -17,7 +17,8 @@ use crate::addresses::{receiver_ip, router_in_mac, sender_ip, sender_mac};
 use crate::cpu::Cores;
 use crate::figures::{FrameSize, median, spread};
 use crate::peers::{self, Path, Peer, Routed};
-use crate::report::{self, RouteRow};
+use crate::report::{self, RouteFigure, RouteRow, UpdateRow};
+use crate::route_updates::{self, Sockets};
 use crate::routes::{self, MILLION};
 use crate::run::{self, Item, Options, Progress, Shortfalls, take_turns};
 use crate::testbed::Testbed;
@@ -43,6 +44,12 @@ const ARRANGEMENTS: [Arrangement; 12] = [
     (Path::PointsmanVrf, 1, 1),
     (Path::PointsmanVrf, 1, MANY),
 ];
+
+/// The VRF into which a feed brings a million routes.
+const FEW: Arrangement = (Path::PointsmanVrf, 1, 0);
+
+/// Frames a second meanwhile: the engine has its core to itself for a third of the time.
+const UPDATE_RATE: f64 = 200_000.0;
 
 /// A contender in its testbed. Fields are dropped in order: the peer goes before its devices.
 struct Contender {
@@ -103,8 +110,20 @@ pub fn route(options: &Options) -> Result<()> {
     for line in ratios(&field) {
         println!("{line}");
     }
+    let mut figures: Vec<RouteFigure> = rows.into_iter().map(RouteFigure::Through).collect();
+    if let (Some(few), Some(table)) = (field.iter_mut().find(|c| c.arrangement == FEW), tables.last()) {
+        let progress = Progress::new(1);
+        progress.doing("routes come, change and go");
+        match few.updates(cores, table) {
+            Ok(rows) => {
+                println!("{}", report::updates(UPDATE_RATE, &rows));
+                figures.extend(rows.into_iter().map(RouteFigure::Update));
+            }
+            Err(why) => shortfalls.fail("updates of routes", why, &progress)?,
+        }
+    }
     if let Some(path) = &options.json {
-        report::write(path, &machine, &rows)?;
+        report::write(path, &machine, &figures)?;
     }
     shortfalls.conclude()
 }
@@ -179,6 +198,26 @@ impl Contender {
         drop(station);
         self.peer.check()?;
         best.context("no trial")
+    }
+
+    /// What it costs when `table` comes, changes and goes.
+    fn updates(&mut self, cores: Cores, table: &[routes::RouteTo]) -> Result<Vec<UpdateRow>> {
+        let sockets = Sockets { control: peers::control_socket(&self.bed), feed: peers::feed_socket(&self.bed) };
+        self.bed.receive_first()?;
+        // The one route that is there already is not the feed's.
+        let theirs = table.get(1..).unwrap_or_default();
+        let station = self.station(cores)?;
+        let load = Load {
+            flows: vec![flow()],
+            length: FrameSize::B64.in_memory(),
+            rate: UPDATE_RATE,
+            warm_up: Duration::from_millis(30),
+            window: Duration::from_millis(1000),
+        };
+        let rows = route_updates::measure(&sockets, theirs, &station, &load)?;
+        drop(station);
+        self.peer.check()?;
+        Ok(rows)
     }
 
     fn values(&self) -> Vec<f64> {

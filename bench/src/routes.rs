@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use pointsman_dataplane::prefix::Prefix;
 use pointsman_dataplane::wire::ethernet::VlanId;
 
 use crate::addresses::{MAX_ROUTERS, receiver_ip};
@@ -30,6 +31,18 @@ pub struct RouteTo {
 pub struct Network {
     first: u32,
     length: u8,
+}
+
+impl Network {
+    /// Its first address.
+    pub const fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.first)
+    }
+
+    /// In the engine's words.
+    pub fn prefix(self) -> Option<Prefix> {
+        Prefix::new(self.first().into(), self.length)
+    }
 }
 
 impl fmt::Display for Network {

@@ -24,6 +24,7 @@ use crate::traffic::{Flow, Programs};
 pub(crate) use install::install;
 pub use pointsman::GuestKind;
 pub use testpmd::{Circulation, TESTPMD};
+pub(crate) use vrf::{control_socket, feed_socket};
 
 /// A way through the host under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

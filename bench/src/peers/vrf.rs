@@ -32,7 +32,7 @@ impl Engine {
         let begin = Instant::now();
         let words = [command.as_str(), "run", "--config", &file];
         let mut engine = Running::start("engine", Some(bed.host.name()), bed.cores.dut, &words, folder)?.polite();
-        let control = folder.join("control.sock");
+        let control = control_socket(bed);
         await_socket(&control, &mut engine)?;
         Ok(Self { engine, control, ready: begin.elapsed() })
     }
@@ -56,6 +56,16 @@ impl Peer for Engine {
     }
 }
 
+/// Where the engine of a testbed answers questions.
+pub(crate) fn control_socket(bed: &Testbed) -> PathBuf {
+    bed.folder.path().join("control.sock")
+}
+
+/// Where it takes routes for a VRF without VLANs.
+pub(crate) fn feed_socket(bed: &Testbed) -> PathBuf {
+    bed.folder.path().join("feed.sock")
+}
+
 /// The file's name, beside the configuration.
 const ROUTES: &str = "routes";
 
@@ -76,6 +86,14 @@ fn config(routed: &Routed<'_>, bed: &Testbed) -> String {
         "[[port]]\nname = \"in\"\nkind = \"netdev\"\ndevice = \"{input}\"\n\
          [[port]]\nname = \"out\"\nkind = \"netdev\"\ndevice = \"{output}\"\n{line_rate}"
     );
+    if routed.vlans == 0 {
+        let listen = feed_socket(bed);
+        let _ = write!(
+            text,
+            "[[feed]]\nname = \"bench\"\nlisten = \"{}\"\ntables = {{ \"254\" = \"r0\" }}\n",
+            listen.display()
+        );
+    }
     for i in 0..routed.vlans.max(1) {
         let vlan = if routed.vlans > 0 { format!("vlan = {}\n", i + 1) } else { String::new() };
         let _ = write!(text, "[[vrf]]\nname = \"r{i}\"\n");

@@ -69,6 +69,31 @@ pub struct RouteRow {
     pub ready_seconds: f64,
 }
 
+/// What changes of routes cost frames that they do not concern.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UpdateRow {
+    /// What happened to the routes meanwhile: `nothing`, `added`, `replaced` or `withdrawn`.
+    pub what: &'static str,
+    /// How many routes.
+    pub routes: usize,
+    /// From the first byte of the feed until the last of them was in force.
+    pub seconds: Option<f64>,
+    /// Frames that were sent meanwhile.
+    pub frames: u64,
+    /// Of them, those that arrived.
+    pub arrived: u64,
+}
+
+/// All that `bench route` writes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum RouteFigure {
+    /// How much comes through.
+    Through(RouteRow),
+    /// What changes cost.
+    Update(UpdateRow),
+}
+
 #[derive(Serialize)]
 struct Document<'a, R> {
     machine: &'a Machine,

@@ -2,7 +2,7 @@
 
 use super::figure::{Figure, contender, part};
 use super::grid::{Grid, number, percent, thousands};
-use super::json::{PeerRow, RouteRow, Row};
+use super::json::{PeerRow, RouteRow, Row, UpdateRow};
 use crate::figures::FrameSize;
 use crate::paper;
 use crate::xen::XenRow;
@@ -225,6 +225,24 @@ pub(crate) fn route(rows: &[RouteRow]) -> Grid {
             linux.map_or_else(|| "-".into(), |linux| format!("{:.2}", row.pps / linux.pps)),
             format!("{:.0}", row.cpu_ns_per_frame),
             format!("{:.2}", row.ready_seconds),
+        ]);
+    }
+    grid
+}
+
+/// Changes of routes, and frames that they do not concern.
+pub(crate) fn updates(rate: f64, rows: &[UpdateRow]) -> Grid {
+    let title = format!("Routes through a feed while {} frames/s cross the VRF by another route", thousands(rate));
+    let mut grid = Grid::new(title, &["routes", "what", "seconds", "changes/s", "frames", "lost"]);
+    for row in rows {
+        let per_second = row.seconds.map(|seconds| row.routes as f64 / seconds);
+        grid.rows.push(vec![
+            thousands(row.routes as f64),
+            row.what.into(),
+            row.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
+            per_second.map_or_else(|| "-".into(), thousands),
+            thousands(row.frames as f64),
+            row.frames.saturating_sub(row.arrived).to_string(),
         ]);
     }
     grid
