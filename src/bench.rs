@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use pointsman_bench::{
-    BACKEND_NAMES, Options, PATH_NAMES, Pin, XenOptions, cpushare, evaluation, fig5, memif, netdev, route, table1,
-    table2, xen,
+    BACKEND_NAMES, Options, PATH_NAMES, Pin, ROUTE_NAMES, XenOptions, cpushare, evaluation, fig5, memif, netdev, route,
+    table1, table2, xen,
 };
 
 /// Measure Pointsman beside other forwarders, in the same run.
@@ -35,7 +35,7 @@ enum What {
     /// Device to device, beside Linux bridge, in-kernel XDP redirect and testpmd
     Netdev(Common),
     /// Routing from device to device with 1, 1,000 and 1,000,000 routes: VRFs beside Linux and XDP
-    Route(Common),
+    Route(Route),
     /// Backends of real Xen on an emulated machine: kernel netback and bridge beside Pointsman (run tests/xen/build.sh first)
     Xen(Xen),
 }
@@ -67,6 +67,18 @@ struct Common {
     /// Write the rows to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Route {
+    #[command(flatten)]
+    common: Common,
+    /// Only these paths, so that one can be tuned or profiled
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = PossibleValuesParser::new(ROUTE_NAMES))]
+    only: Vec<String>,
+    /// Only these numbers of routes: 1, 1000, 1000000
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = PossibleValuesParser::new(["1", "1000", "1000000"]))]
+    routes: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -148,7 +160,10 @@ impl Bench {
             }
             What::Memif(common) => memif(&common.options(None)?),
             What::Netdev(common) => netdev(&common.options(None)?),
-            What::Route(common) => route(&common.options(None)?),
+            What::Route(wanted) => {
+                let sizes: Vec<usize> = wanted.routes.iter().filter_map(|n| n.parse().ok()).collect();
+                route(&Options { only: wanted.only.clone(), ..wanted.common.options(None)? }, &sizes)
+            }
             What::Xen(wanted) => xen(&XenOptions {
                 command: this_command()?,
                 only: wanted.only.clone(),

@@ -39,7 +39,7 @@ pub use evaluation::evaluation;
 pub use fig5::fig5;
 pub use forwarders::{memif, netdev};
 pub use peers::PATH_NAMES;
-pub use route::route;
+pub use route::{ROUTE_NAMES, route};
 pub use run::Options;
 pub use table1::table1;
 pub use table2::table2;

@@ -77,18 +77,24 @@ fn name((path, routes, vlans): Arrangement) -> String {
     }
 }
 
-/// Measures it, prints it, writes it.
+/// Paths that `bench route` measures, as [`Options::only`] has them.
+pub const ROUTE_NAMES: [&str; 4] =
+    [Path::XdpRedirect.label(), Path::LinuxRoute.label(), Path::XdpRoute.label(), Path::PointsmanVrf.label()];
+
+/// Measures it, prints it, writes it; with tables of these sizes only, if there are any.
 ///
 /// # Errors
 /// Not root, a program is missing, a signal came, or a measurement failed; then the others are still printed.
-pub fn route(options: &Options) -> Result<()> {
+pub fn route(options: &Options, sizes: &[usize]) -> Result<()> {
     let (cores, machine) = run::begin(options)?;
     let (turns, window) = if options.quick { (1, 100) } else { (5, 200) };
     let mut shortfalls = Shortfalls::default();
     let tables: Vec<_> = [1, 1_000, MILLION].map(routes::table).into();
     let mut field = Vec::new();
-    let mut progress = Progress::new(ARRANGEMENTS.len());
-    for arrangement in ARRANGEMENTS {
+    let wanted = |(_, routes, _): &Arrangement| sizes.is_empty() || sizes.contains(routes);
+    let arrangements: Vec<Arrangement> = ARRANGEMENTS.into_iter().filter(wanted).collect();
+    let mut progress = Progress::new(arrangements.len());
+    for arrangement in arrangements {
         progress.doing(&format!("building: {}", name(arrangement)));
         if !peers::available(&[arrangement.0], options, &mut shortfalls).is_empty() {
             match Contender::build(arrangement, &tables, options, cores) {

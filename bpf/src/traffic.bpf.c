@@ -135,7 +135,7 @@ struct {
 } output SEC(".maps");
 
 // The sink's device's; as in bench/src/addresses.rs.
-static const __u8 sink_mac[ETH_ALEN] = { 0x02, 0x50, 0x4d, 0x20, 0xff, 0 };
+const volatile __u8 sink_mac[ETH_ALEN] = { 0x02, 0x50, 0x4d, 0x20, 0xff, 0 };
 
 // Set before load: the time to live of a frame that took the path it should have taken.
 const volatile __u8 expected_ttl = 64;
@@ -292,10 +292,10 @@ static __always_inline int answer(__u8 *data, __u8 *end)
 	arp->operation = BE16(2);
 	__builtin_memcpy(arp->target_mac, arp->sender_mac, ETH_ALEN);
 	arp->target = arp->sender;
-	__builtin_memcpy(arp->sender_mac, sink_mac, ETH_ALEN);
 	arp->sender = asked;
 	__builtin_memcpy(data, arp->target_mac, ETH_ALEN);
-	__builtin_memcpy(data + ETH_ALEN, sink_mac, ETH_ALEN);
+	for (int i = 0; i < ETH_ALEN; i++)
+		arp->sender_mac[i] = data[ETH_ALEN + i] = sink_mac[i];
 	return XDP_TX;
 }
 
