@@ -361,4 +361,54 @@ mod tests {
             println!("skipped: a million frames a second; this machine is too busy ({:.0})", trial.offered_pps());
         }
     }
+
+    /// What the generator makes of a flow for each target is what a receiver's kernel takes: it checks both checksums.
+    #[test]
+    fn frames_to_targets_are_sound() {
+        use std::net::{Ipv4Addr, UdpSocket};
+
+        use crate::traffic::Target;
+        use crate::traffic::flow::PORT_FLOW_0;
+
+        if let Err(why) = testbed::require_root() {
+            println!("skipped: {why}");
+            return;
+        }
+        let cores = match Cores::pick() {
+            Ok(cores) => cores,
+            Err(why) => return println!("skipped: {why}"),
+        };
+        let bed = Testbed::build(cores).unwrap();
+        let targets: Vec<Target> = (0..8).map(|i| Target { to: receiver_ip(i), vlan: None }).collect();
+        let programs = Arc::new(Programs::load_with(64, &targets).unwrap());
+        bed.receivers.shell("for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done\n").unwrap();
+        let sockets = bed.receivers.within(|| {
+            // One for each receiver, so that it is seen who got what.
+            (0..8).map(|i| Ok(UdpSocket::bind((receiver_ip(i), PORT_FLOW_0))?)).collect::<Result<Vec<_>>>()
+        });
+        let sockets = sockets.unwrap();
+        let to = Ipv4Addr::new(255, 255, 255, 255);
+        let flow = Flow { source: sender_mac(0), destination: SINK_MAC, from: Ipv4Addr::new(10, 20, 3, 3), to };
+        let pace =
+            Pace { rate: 2_000.0, warm_up: Duration::from_millis(50), window: Duration::from_millis(50), after: AFTER };
+        let device = bed.host.ifindex(&bed.out_device()).unwrap();
+        let start = Nanos::now().plus(Nanos(LEAD.as_nanos() as u64));
+        programs.prepare(&pace.orders(start, 1, device, programs.targets()).unwrap(), &[flow], 60).unwrap();
+        let generator = Generating::start(programs, &bed.host, 60, cores).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        generator.stop().unwrap();
+        for (i, socket) in sockets.iter().enumerate() {
+            socket.set_nonblocking(true).unwrap();
+            let mut ports = std::collections::BTreeSet::new();
+            let mut frames = 0;
+            while let Ok((len, from)) = socket.recv_from(&mut [0; 64]) {
+                assert_eq!((len, from.ip().to_string()), (18, "10.20.3.3".into()));
+                ports.insert(from.port());
+                frames += 1;
+            }
+            // Counted ones and others, a hundred of each in all.
+            assert_eq!(ports.into_iter().collect::<Vec<_>>(), [7000, 7001], "receiver {i}");
+            assert!((20..=30).contains(&frames), "receiver {i}: {frames}");
+        }
+    }
 }
