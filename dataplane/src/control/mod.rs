@@ -380,7 +380,6 @@ mod tests {
             Request::Vrf(_) => Reply::Neighbours(vec![]),
             Request::Set(change) if change.name == "r1" => Reply::Done,
             Request::Set(change) => Reply::Error(format!("there is no guest {}", change.name)),
-            Request::Vrf(_) => Reply::Error("there is no VRF".into()),
         }
     }
 
