@@ -4,7 +4,6 @@
 //! in about the parts that the Internet's table has, and a few that are longer than 24 bits, as a network's own are. The
 //! same table comes out every time. A smaller table is an even sample of the larger one, so that it spans as much.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -126,11 +125,6 @@ pub fn in_vlans(to: Ipv4Addr, vlans: usize) -> Vec<Target> {
     (1..=vlans as u16).map(|vlan| Target { to, vlan: VlanId::new(vlan) }).collect()
 }
 
-/// How many different networks there are: for a test, and an assertion that costs little.
-pub fn distinct(routes: &[RouteTo]) -> usize {
-    routes.iter().map(|route| (route.prefix.first, route.prefix.length)).collect::<HashSet<_>>().len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +148,7 @@ mod tests {
     #[test]
     fn each_target_is_in_a_network_of_its_own() {
         let routes = table(1000);
-        assert_eq!((routes.len(), distinct(&routes)), (1000, 1000));
+        assert_eq!(routes.len(), 1000);
         let mut hit = vec![0; routes.len()];
         for target in targets(&routes) {
             let to = target.to.to_bits();
