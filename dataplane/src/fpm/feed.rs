@@ -129,7 +129,12 @@ impl Feed {
             sink,
         };
         let place_of_errors = place.clone();
-        let thread = std::thread::Builder::new().name(format!("feed-{name}")).spawn(move || server.run());
+        let run = move || {
+            // Where that is not allowed, a worker on the same core has less of it while many routes come.
+            let _ = crate::timeslice::stand_back();
+            server.run();
+        };
+        let thread = std::thread::Builder::new().name(format!("feed-{name}")).spawn(run);
         let thread = thread.map_err(|reason| ListenError::Io { place: place_of_errors, reason })?;
         Ok(Self { name, place, shared, bell, thread: Some(thread) })
     }
