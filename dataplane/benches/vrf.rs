@@ -25,7 +25,7 @@ use pointsman_dataplane::prefix::Prefix;
 use pointsman_dataplane::rib::{Action, Change, Hop, InterfaceId, Origin, Rib, RibConfig, Route};
 use pointsman_dataplane::router::{InterfaceAddress, InterfaceConfig};
 use pointsman_dataplane::units::{Mac, Nanos, PortId};
-use pointsman_dataplane::vrf::{Board, Place, PuntRate, SourceCheck, Switch, Vrf, VrfInterface};
+use pointsman_dataplane::vrf::{Board, Place, PuntRate, SourceCheck, Switch, Target, Vrf, VrfInterface};
 use pointsman_dataplane::wire::{arp, ipv4, ipv6};
 
 const NOW: Nanos = Nanos::from_secs(1);
@@ -101,7 +101,7 @@ impl Rig {
         let (vrf, _) = Vrf::new(&interfaces, rib.fib().clone(), PuntRate::DEFAULT, Arc::new(Board::default()));
         let mut places = vec![Place::default(); 2];
         for (n, place) in (0..).zip(&mut places) {
-            place.add(None, 0, InterfaceId(n));
+            place.add(None, Target { vrf: 0, interface: InterfaceId(n), mac: OWN[usize::from(n)] });
         }
         let table = Table::build(&[Member::default(), Member::default()], &[]).expect("a table");
         let bridge = Bridge::new(Arc::new(ArcSwap::from_pointee(table)), Arc::new(Fdb::new(&[])));

@@ -83,6 +83,19 @@ fn every_mistake_about_vrfs_is_reported_at_once() {
     assert_eq!(found, expected, "\n{}", found.join("\n"));
 }
 
+#[test]
+fn interfaces_that_share_a_link_have_addresses_of_their_own() {
+    let text = include_str!("tests/shared.toml");
+    let found = parse(text).expect_err("two have none, and two have the same");
+    let expected: Vec<_> = include_str!("tests/shared.txt").lines().collect();
+    assert_eq!(found, expected, "\n{}", found.join("\n"));
+    let sound = text.split("[[vrf]]\nname = \"r3\"").next().unwrap_or_default();
+    let sound = sound.replace("vlan = 10\n[[", "vlan = 10\nmac = \"02:00:00:00:00:02\"\n[[");
+    let sound = sound.replace("vlan = 20\n\n", "vlan = 20\nmac = \"02:00:00:00:00:03\"\n\n");
+    let config = parse(&format!("[[worker]]\n[[worker]]\n{sound}")).expect("each has its own");
+    assert_eq!((config.vrfs.len(), config.ports[0].worker), (2, Some(0)), "one worker for all who share");
+}
+
 /// A port, a VLAN of another, and a tap behind which the stack is.
 const VRF: &str = r#"
 [[worker]]

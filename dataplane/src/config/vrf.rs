@@ -81,10 +81,20 @@ pub struct VrfInterfaceSpec {
 #[derive(Clone, Default)]
 struct Use {
     punt: Option<Place>,
-    untagged: Option<Place>,
-    vlans: Vec<(VlanId, Place)>,
+    interfaces: Vec<Station>,
     /// An interface is some VLAN of it.
     unknown: bool,
+}
+
+/// An interface, as one of those of its port.
+#[derive(Clone, Copy)]
+struct Station {
+    vlan: Option<VlanId>,
+    /// An address of its own; none: it has not been given one.
+    mac: Option<Mac>,
+    /// It has been given one that is none.
+    unknown: bool,
+    place: Place,
 }
 
 /// Reads the VRFs, which refer to ports and guests.
@@ -101,9 +111,7 @@ impl<'a> VrfReader<'a> {
 
     /// Whether some VRF uses the port.
     pub(super) fn uses(&self, port: usize) -> bool {
-        self.uses
-            .get(port)
-            .is_some_and(|u| u.punt.is_some() || u.untagged.is_some() || !u.vlans.is_empty() || u.unknown)
+        self.uses.get(port).is_some_and(|u| u.punt.is_some() || !u.interfaces.is_empty() || u.unknown)
     }
 
     pub(super) fn read(
@@ -188,6 +196,7 @@ impl<'a> VrfReader<'a> {
             ),
             |text| Mac::parse(text).filter(|mac| mac.is_station()),
         );
+        let unknown_mac = mac.is_none() && section.has("mac");
         let mtu = section.integer(mistakes, "mtu", u64::from(ipv4::MIN_MTU)..=65_535);
         let addresses = read_addresses(mistakes, &mut section, others);
         if let Some(Found { value, at }) = mtu
@@ -208,7 +217,8 @@ impl<'a> VrfReader<'a> {
         });
         let port = port?;
         if known_vlan {
-            self.take(mistakes, &thing, at, port, vlan);
+            let (mac, place) = (mac.as_ref().map(|found| found.value), mistakes.place(at));
+            self.take(mistakes, (&thing, at), port, Station { vlan, mac, unknown: unknown_mac, place });
         } else {
             // Which VLAN it is will be known when that is repaired; that the port is used is known already.
             self.uses[port].unknown = true;
@@ -249,34 +259,38 @@ impl<'a> VrfReader<'a> {
     }
 
     /// Notes that an interface is `port`, or a VLAN of it.
-    fn take(&mut self, mistakes: &mut Mistakes<'_>, thing: &str, at: usize, port: usize, vlan: Option<VlanId>) {
-        let place = mistakes.place(at);
+    fn take(&mut self, mistakes: &mut Mistakes<'_>, (thing, at): (&str, usize), port: usize, station: Station) {
         let (spec, used) = (&self.ports[port], &mut self.uses[port]);
         if let Some(first) = used.punt {
             let wrong = format!("port {} is a punt port already, in line {}", spec.name, first.line);
             mistakes.add(at, thing, wrong, "give the interface a port of its own");
         }
-        let bridged = match vlan {
+        let bridged = match station.vlan {
             None => spec.membership.native.is_some(),
             Some(vlan) => spec.membership.vlans.iter().any(|&(other, _)| other == vlan),
         };
-        let what = vlan.map_or_else(|| "untagged frames".to_owned(), |vlan| format!("VLAN {vlan}"));
+        let what = station.vlan.map_or_else(|| "untagged frames".to_owned(), |vlan| format!("VLAN {vlan}"));
         if bridged {
             let wrong = format!("{what} of port {} are in a bridge domain", spec.name);
             mistakes.add(at, thing, wrong, "take them out of it, or give the interface another VLAN");
         }
-        let first = match vlan {
-            None => used.untagged,
-            Some(vlan) => used.vlans.iter().find(|(other, _)| *other == vlan).map(|&(_, place)| place),
+        let mut others = used.interfaces.iter().filter(|other| other.vlan == station.vlan && !other.unknown);
+        let clash = match station.mac {
+            _ if station.unknown => None,
+            None => others.next(),
+            Some(mac) => others.find(|other| other.mac.is_none_or(|other| other == mac)),
         };
-        if let Some(first) = first {
-            let wrong = format!("{what} of port {} are an interface already, in line {}", spec.name, first.line);
-            mistakes.add(at, thing, wrong, "give each interface a port or VLAN of its own");
+        if let Some(clash) = clash {
+            let (port, line) = (&spec.name, clash.place.line);
+            let (wrong, remedy) = match (station.mac, clash.mac) {
+                (Some(mac), Some(_)) => {
+                    (format!("{mac} is that of an interface on {what} of port {port} already, in line {line}"), "mac")
+                }
+                _ => (format!("{what} of port {port} are an interface already, in line {line}"), "mac, port or VLAN"),
+            };
+            mistakes.add(at, thing, wrong, format!("give each of the two a {remedy} of its own"));
         }
-        match vlan {
-            None => used.untagged = Some(place),
-            Some(vlan) => used.vlans.push((vlan, place)),
-        }
+        used.interfaces.push(station);
     }
 
     /// Notes that the stack of an interface is behind `port`.
@@ -287,7 +301,7 @@ impl<'a> VrfReader<'a> {
         if spec.membership.native.is_some() || !spec.membership.vlans.is_empty() {
             mistakes.add(at, thing, format!("punt port {} is in a bridge domain", spec.name), remedy);
         }
-        let taken = used.punt.or(used.untagged).or(used.vlans.first().map(|&(_, place)| place));
+        let taken = used.punt.or(used.interfaces.first().map(|first| first.place));
         if let Some(first) = taken {
             let wrong = format!("punt port {} is used already, in line {}", spec.name, first.line);
             mistakes.add(at, thing, wrong, remedy);

@@ -15,7 +15,7 @@ use crate::prefix::Prefix;
 use crate::rib::{Action, Change, Hop, InterfaceId, Origin, Rib, RibConfig, Route};
 use crate::router::InterfaceConfig;
 use crate::units::{Mac, PortId};
-use crate::vrf::{Board, InterfaceCounters, Neighbour, Place, Switch, Vrf, VrfInterface};
+use crate::vrf::{Board, InterfaceCounters, Neighbour, Place, Switch, Target, Vrf, VrfInterface};
 
 /// How long `show` waits for a worker to tell its neighbours.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -131,7 +131,7 @@ impl Vrfs {
         let number = vrfs.len() as u16;
         for (id, interface) in (0..).map(InterfaceId).zip(&interfaces) {
             let place = &mut places[interface.port.index()];
-            place.add(interface.vlan, number, id);
+            place.add(interface.vlan, Target { vrf: number, interface: id, mac: interface.config.mac });
             let membership = &config.ports[interface.port.index()].membership;
             if membership.native.is_some() || !membership.vlans.is_empty() {
                 place.bridge_too();

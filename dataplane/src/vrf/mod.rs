@@ -9,7 +9,8 @@
 //! VRFs may be on several workers. Routes are the control side's ([`fib`](crate::fib)): workers look up while it writes.
 //!
 //! # What happens to a frame
-//! An interface is a port, or a VLAN of one; of a port whose other VLANs are in bridge domains, those go to the
+//! An interface is a port, or a VLAN of one; several, of one VRF or of several, may share these, with Ethernet addresses of
+//! their own, by which unicast is told apart (broadcast and multicast go to each). Of a port whose other VLANs are in bridge domains, those go to the
 //! [`Bridge`](crate::bridge::Bridge) as ever. What is for the interface's own address is routed
 //! ([`router`](crate::router)); broadcast and multicast of the link go to the punt port, or are the router's own
 //! protocols'; all else is `not-for-us`. What the stack behind a punt port sends leaves by the interface as it is, if it
@@ -17,6 +18,8 @@
 
 mod board;
 mod forward;
+mod link;
+mod place;
 mod switch;
 mod tables;
 #[cfg(test)]
@@ -25,7 +28,9 @@ mod tests;
 use std::sync::Arc;
 
 pub use board::{Board, Neighbour};
-pub use switch::{Place, Switch};
+pub use link::{Link, Target};
+pub use place::{Place, Trunk};
+pub use switch::Switch;
 
 use crate::fib::Fib;
 use crate::port::Counters;

@@ -1,100 +1,49 @@
-//! What a worker with VRFs runs: each frame to its VRF or to the bridge, by its port and VLAN.
+//! What a worker with VRFs runs: each frame to its VRF or to the bridge, by its port and VLAN, and by its destination
+//! where several interfaces share these.
 //!
 //! Ports that only bridge, and those that are an interface whole, are told apart once a burst. Only of a port that is
-//! several things does each frame's tag say what it is for; frames of one interface in a row are routed together.
+//! several things does each frame's tag say what it is for; frames of one link in a row are routed together.
 
 use super::Vrf;
+use super::link::{Arrival, Desk, Link, route};
+use super::place::{BRIDGED, Place};
 use crate::bridge::{Bridge, tag};
 use crate::fib::Reader;
 use crate::forward::{Forward, Outputs};
 use crate::frame::Burst;
 use crate::pool::Pool;
-use crate::rib::InterfaceId;
 use crate::units::{Nanos, PortId};
-use crate::wire::ethernet::{Header, Tci, VlanId};
-
-/// An interface of one of a worker's VRFs.
-type Target = (u16, InterfaceId);
-
-/// What a port is.
-#[derive(Clone, Debug, Default)]
-pub enum Place {
-    /// Not a VRF's.
-    #[default]
-    Bridge,
-    /// An interface, whole: all frames are its.
-    Interface(u16, InterfaceId),
-    /// Behind which the stack of an interface is.
-    Punt(u16, InterfaceId),
-    /// Several things, by VLAN.
-    Trunk(Box<Trunk>),
-}
-
-/// A port that is several things.
-#[derive(Clone, Debug)]
-pub struct Trunk {
-    untagged: Option<Target>,
-    /// By VLAN.
-    tagged: Box<[Option<Target>]>,
-}
-
-impl Place {
-    /// Makes the port's untagged frames, or those of a VLAN, the interface `interface` of the worker's VRF number `vrf`.
-    pub fn add(&mut self, vlan: Option<VlanId>, vrf: u16, interface: InterfaceId) {
-        if vlan.is_none() && matches!(self, Self::Bridge) {
-            *self = Self::Interface(vrf, interface);
-            return;
-        }
-        let trunk = match self {
-            Self::Trunk(trunk) => trunk,
-            other => {
-                let untagged = match *other {
-                    Self::Interface(vrf, interface) => Some((vrf, interface)),
-                    _ => None,
-                };
-                *other = Self::Trunk(Box::new(Trunk { untagged, tagged: vec![None; 4096].into() }));
-                match other {
-                    Self::Trunk(trunk) => trunk,
-                    _ => return,
-                }
-            }
-        };
-        match vlan {
-            None => trunk.untagged = Some((vrf, interface)),
-            Some(vlan) => trunk.tagged[usize::from(vlan.get())] = Some((vrf, interface)),
-        }
-    }
-
-    /// Lets what is no interface's go to the bridge: the port is in a bridge domain too.
-    pub fn bridge_too(&mut self) {
-        if let Self::Interface(vrf, interface) = *self {
-            let untagged = Some((vrf, interface));
-            *self = Self::Trunk(Box::new(Trunk { untagged, tagged: vec![None; 4096].into() }));
-        }
-    }
-}
+use crate::wire::ethernet::{Header, Tci};
 
 /// A bridge and VRFs.
 pub struct Switch {
-    bridge: Bridge,
-    vrfs: Vec<Vrf>,
+    forwarders: Forwarders,
     /// By [`PortId`].
     places: Box<[Place]>,
     reader: Reader,
     online: bool,
-    /// Frames of one interface in a row.
+    /// Frames of one link in a row.
     row: Burst,
+}
+
+/// Those between whom frames are shared out.
+struct Forwarders {
+    bridge: Bridge,
+    vrfs: Vec<Vrf>,
+    desk: Desk,
 }
 
 impl Switch {
     /// A switch whose VRFs are numbered in order; `reader` is this worker's seat among those who read tables of routes.
     pub fn new(bridge: Bridge, vrfs: Vec<Vrf>, places: Vec<Place>, reader: Reader) -> Self {
-        Self { bridge, vrfs, places: places.into(), reader, online: false, row: Burst::new() }
+        let desk = Desk::new(places.iter().map(Place::members).max().unwrap_or(0));
+        let forwarders = Forwarders { bridge, vrfs, desk };
+        Self { forwarders, places: places.into(), reader, online: false, row: Burst::new() }
     }
 
     #[cfg(test)]
     pub(super) fn vrfs(&self) -> &[Vrf] {
-        &self.vrfs
+        &self.forwarders.vrfs
     }
 
     /// Nothing that was looked up is held any more.
@@ -108,82 +57,80 @@ impl Switch {
     }
 
     /// Sorts the frames of a port that is several things.
-    fn sort(&mut self, pool: &mut Pool, input: PortId, burst: &mut Burst, out: &mut Outputs, now: Nanos) {
-        let mut row = std::mem::take(&mut self.row);
-        let mut current: Option<Target> = None;
+    fn sort(&mut self, burst: &mut Burst, arrival: &mut Arrival<'_>) {
+        let Some(Place::Trunk(trunk)) = self.places.get(arrival.input.index()) else { return };
+        let mut current = BRIDGED;
         for frame in burst.drain(..) {
-            let Some(Place::Trunk(trunk)) = self.places.get(input.index()) else { return };
-            let header = Header::parse(pool.head(&frame)).ok();
-            let tag = header.filter(|header| !header.is_stacked()).and_then(|header| header.tag());
-            let target = match tag.map_or(0, Tci::vid) {
-                0 if header.is_some_and(|header| header.is_stacked()) => None,
-                0 => trunk.untagged,
-                vid => trunk.tagged.get(usize::from(vid)).copied().flatten(),
+            let header = Header::parse(arrival.pool.head(&frame)).ok();
+            let stacked = header.is_some_and(|header| header.is_stacked());
+            let tag = header.filter(|_| !stacked).and_then(|header| header.tag());
+            let number = match tag.map_or(0, Tci::vid) {
+                0 if stacked => BRIDGED,
+                vid => trunk.number(vid),
             };
-            let frame = match (target, tag) {
-                (Some(_), Some(_)) => match tag::pop(pool, frame) {
+            let frame = match tag {
+                Some(_) if number != BRIDGED => match tag::pop(arrival.pool, frame) {
                     Ok(frame) => frame,
                     Err(reason) => {
-                        out.count_drop(input, reason);
+                        arrival.out.count_drop(arrival.input, reason);
                         continue;
                     }
                 },
                 _ => frame,
             };
-            if target != current {
-                self.end_row(pool, input, (current, &mut row), out, now);
-                current = target;
+            if number != current {
+                self.forwarders.end_row(trunk.links.get(usize::from(current)), &mut self.row, arrival);
+                current = number;
             }
-            row.push(frame);
+            self.row.push(frame);
         }
-        self.end_row(pool, input, (current, &mut row), out, now);
-        self.row = row;
+        self.forwarders.end_row(trunk.links.get(usize::from(current)), &mut self.row, arrival);
     }
+}
 
-    fn end_row(
-        &mut self,
-        pool: &mut Pool,
-        input: PortId,
-        (target, row): (Option<Target>, &mut Burst),
-        out: &mut Outputs,
-        now: Nanos,
-    ) {
-        match target.and_then(|(vrf, interface)| Some((self.vrfs.get_mut(usize::from(vrf))?, interface))) {
+impl Forwarders {
+    fn end_row(&mut self, link: Option<&Link>, row: &mut Burst, arrival: &mut Arrival<'_>) {
+        match link {
             _ if row.is_empty() => (),
-            Some((vrf, interface)) => vrf.forward(pool, interface, row, out, now),
-            None => self.bridge.forward(pool, input, row, out, now),
+            None => self.bridge.forward(arrival.pool, arrival.input, row, arrival.out, arrival.now),
+            Some(link) => match link.only() {
+                Some(only) => route(&mut self.vrfs, only, row, arrival),
+                None => self.desk.deal(&mut self.vrfs, link, row, arrival),
+            },
         }
     }
 }
 
 impl Forward for Switch {
     fn forward(&mut self, pool: &mut Pool, input: PortId, burst: &mut Burst, out: &mut Outputs, now: Nanos) {
-        let place = self.places.get(input.index());
-        match place {
-            None | Some(Place::Bridge) => self.bridge.forward(pool, input, burst, out, now),
+        match self.places.get(input.index()) {
+            None | Some(Place::Bridge) => self.forwarders.bridge.forward(pool, input, burst, out, now),
             Some(Place::Punt(vrf, interface)) => {
-                let (vrf, interface) = (usize::from(*vrf), *interface);
-                if let Some(vrf) = self.vrfs.get_mut(vrf) {
-                    vrf.pass_from_stack(pool, (input, interface), burst, out, now);
+                if let Some(vrf) = self.forwarders.vrfs.get_mut(usize::from(*vrf)) {
+                    vrf.pass_from_stack(pool, (input, *interface), burst, out, now);
                 }
             }
-            Some(&Place::Interface(vrf, interface)) => {
+            Some(&Place::Interface(target)) => {
                 self.breathe();
-                if let Some(vrf) = self.vrfs.get_mut(usize::from(vrf)) {
-                    vrf.forward(pool, interface, burst, out, now);
-                }
+                route(&mut self.forwarders.vrfs, target, burst, &mut Arrival { pool, input, out, now });
+            }
+            Some(Place::Link(_)) => {
+                self.breathe();
+                let arrival = &mut Arrival { pool, input, out, now };
+                let Some(Place::Link(link)) = self.places.get(input.index()) else { return };
+                self.forwarders.desk.deal(&mut self.forwarders.vrfs, link, burst, arrival);
             }
             Some(Place::Trunk(_)) => {
                 self.breathe();
-                self.sort(pool, input, burst, out, now);
+                self.sort(burst, &mut Arrival { pool, input, out, now });
             }
         }
     }
 
     fn tick(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
-        self.bridge.tick(pool, out, now);
+        self.forwarders.bridge.tick(pool, out, now);
         self.breathe();
-        for vrf in &mut self.vrfs {
+        for vrf in &mut self.forwarders.vrfs {
             vrf.tick(pool, out, now);
         }
     }

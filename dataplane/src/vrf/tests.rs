@@ -76,7 +76,8 @@ impl Lab {
         let (vrf, counters) = Vrf::new(&interfaces, rib.fib().clone(), PuntRate { rate: 100, burst: 10 }, board);
         let mut places = vec![Place::default(); PORTS];
         for (n, interface) in (0..).zip(&interfaces) {
-            places[interface.port.index()].add(interface.vlan, 0, InterfaceId(n));
+            let target = Target { vrf: 0, interface: InterfaceId(n), mac: interface.config.mac };
+            places[interface.port.index()].add(interface.vlan, target);
             if let Some(punt) = interface.punt {
                 places[punt.index()] = Place::Punt(0, InterfaceId(n));
             }
