@@ -246,6 +246,68 @@ fn a_failed_link_gives_way_to_the_other() {
     assert_eq!(why["hops"].as_array().unwrap().len(), 1, "{why}");
 }
 
+/// A VRF on the cables of both LANs, 10.1.0.`host` and 10.2.0.`host`; all of them have 10.1.0.77 too.
+fn sharing(n: u32, host: u32) -> String {
+    let interface = |side: u32| {
+        let lan = side + 1;
+        let more = if side == 0 { ", \"10.1.0.77/16\"" } else { "" };
+        format!(
+            "[[vrf.interface]]\nname = \"eth{side}\"\nport = \"up{side}\"\nmac = \"02:00:00:00:0{side}:0{n}\"\n\
+             addresses = [\"10.{lan}.0.{host}/16\", \"fd0{lan}::{host}/64\"{more}]\n"
+        )
+    };
+    format!("[[vrf]]\nname = \"r{n}\"\n{}{}", interface(0), interface(1))
+}
+
+#[test]
+fn vrfs_share_cables_by_their_ethernet_addresses() {
+    need!("ping");
+    let lans = Lans::new(1500);
+    let port = |n: u32| format!("[[port]]\nname = \"up{n}\"\nkind = \"netdev\"\ndevice = \"up{n}\"\n");
+    let text = [port(0), port(1), sharing(1, 1), sharing(2, 11)].concat();
+    let _engine = lans.bed.engine(&lans.host, &text);
+    let of = |vrf: &str, what: &str| -> Value {
+        let all = show(&lans, &format!("interfaces --vrf {vrf}"));
+        all.as_array().unwrap().iter().find(|i| i["interface"] == "eth0").unwrap()[what].clone()
+    };
+    // Both answer ARP and neighbour discovery for their own addresses, with their own.
+    for (host, n) in [(1, 1), (11, 2)] {
+        lans.ping("-c 2 -i 0.05", &format!("10.1.0.{host}"));
+        lans.ping("-c 2 -i 0.05", &format!("fd01::{host}"));
+        let known = sh(&format!("ip -n {} neigh show 10.1.0.{host}", lans.left));
+        assert!(known.contains(&format!("lladdr 02:00:00:00:00:0{n} ")), "{known}");
+    }
+    // Through each, there and back.
+    for (host, n) in [(1, 1), (11, 2)] {
+        for (lan, other, namespace) in [(1, 2, &lans.left), (2, 1, &lans.right)] {
+            sh(&format!(
+                "ip -n {namespace} route replace 10.{other}.0.0/16 via 10.{lan}.0.{host} && \
+                 ip -n {namespace} -6 route replace fd0{other}::/64 via fd0{lan}::{host}"
+            ));
+        }
+        let (own, theirs) = (format!("r{n}"), format!("r{}", 3 - n));
+        let count = |vrf: &str| of(vrf, "tx_frames").as_u64().unwrap();
+        let before = (count(&own), count(&theirs));
+        lans.ping("-c 5 -i 0.05", "10.2.0.2");
+        lans.ping("-c 5 -i 0.05", "fd02::2");
+        assert!(ping(&lans.left, "-c 1", "10.2.0.2").contains("ttl=63"));
+        assert!(count(&own) >= before.0 + 10, "{own} answers");
+        // A neighbour solicitation of the left LAN may be answered meanwhile, and no ping.
+        assert!(count(&theirs) < before.1 + 5, "{theirs} does not");
+    }
+    // An address that both have: whose it is, the Ethernet address says.
+    for n in [1, 2] {
+        sh(&format!("ip -n {} neigh replace 10.1.0.77 lladdr 02:00:00:00:00:0{n} dev eth0 nud permanent", lans.left));
+        let received = || of(&format!("r{n}"), "rx_frames").as_u64().unwrap();
+        let before = received();
+        lans.ping("-c 4 -i 0.05", "10.1.0.77");
+        assert!(received() >= before + 4, "r{n}");
+    }
+    // The cards' own host is not disturbed, and nobody has what is for nobody.
+    sh(&format!("ip -n {} addr add 10.1.0.99/16 dev up0", lans.host));
+    lans.ping("-c 2 -i 0.05", "10.1.0.99");
+}
+
 #[test]
 fn check_tells_what_is_wrong_with_a_vrf() {
     let bed = support::Bed::new();

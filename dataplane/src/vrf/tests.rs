@@ -1,5 +1,7 @@
 //! A VRF as its neighbours and its control plane see it, byte for byte.
 
+mod shared;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -82,6 +84,16 @@ impl Lab {
                 places[punt.index()] = Place::Punt(0, InterfaceId(n));
             }
         }
+        Self::assemble(&arena, vec![vrf], places, (rib, counters))
+    }
+
+    /// Ports, and a bridge that has VLAN 30 of port 2 and port 5.
+    fn assemble(
+        arena: &Arc<Arena>,
+        vrfs: Vec<Vrf>,
+        mut places: Vec<Place>,
+        (rib, counters): (Rib, Vec<InterfaceCounters>),
+    ) -> Self {
         places[2].bridge_too();
         let mut members = vec![Member::default(); PORTS];
         members[2].vlans = vec![(VlanId::new(30).unwrap(), DomainId(0))];
@@ -92,7 +104,7 @@ impl Lab {
         let pool = Pool::new(1024).unwrap();
         let ports: Vec<Arc<Counters>> = (0..PORTS).map(|_| Arc::default()).collect();
         let (chunks, out) = (pool.available(), Outputs::new(ports.clone()));
-        let switch = Switch::new(bridge, vec![vrf], places, arena.reader());
+        let switch = Switch::new(bridge, vrfs, places, arena.reader());
         Self { pool, out, ports, counters, switch, rib, now: Nanos::from_secs(1000), chunks }
     }
 
