@@ -14,6 +14,7 @@ mod output;
 mod run;
 mod set;
 mod show;
+mod trace;
 mod vxi;
 mod xen;
 
@@ -37,6 +38,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Show(show::Show),
+    Trace(trace::Trace),
     Set(set::Set),
     Guest(guest::Guest),
     Demo(demo::Demo),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Show(show) => show.run(),
+        Command::Trace(trace) => trace.run(),
         Command::Set(set) => set.run(),
         Command::Guest(guest) => guest.run(),
         Command::Demo(demo) => demo.run(),

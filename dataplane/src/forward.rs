@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use crate::drops::DropReason;
 use crate::frame::{BURST, Burst, Frame};
 use crate::pool::Pool;
@@ -37,7 +39,13 @@ pub struct Outputs {
     spare: Vec<(PortId, Frame)>,
     counters: Vec<Arc<Counters>>,
     up: Vec<bool>,
+    /// Somebody looks: losses are noted one by one.
+    watched: bool,
+    lost: ArrayVec<Loss, BURST>,
 }
+
+/// A frame lost: its chunk, unless it was a copy that could not be made; the port that counts it; why.
+pub(crate) type Loss = (Option<u32>, PortId, DropReason);
 
 impl Outputs {
     /// Outputs to as many ports as there are `counters`, in the order of their [`PortId`].
@@ -50,6 +58,8 @@ impl Outputs {
             spare: Vec::with_capacity(4 * BURST),
             counters,
             up: vec![true; ports],
+            watched: false,
+            lost: ArrayVec::new(),
         }
     }
 
@@ -73,13 +83,43 @@ impl Outputs {
     /// Ends `frame` here: frees it and counts `reason` at the port it came in on.
     #[inline]
     pub fn drop(&mut self, pool: &mut Pool, input: PortId, frame: Frame, reason: DropReason) {
+        if self.watched {
+            self.note(Some(frame.chunk), input, reason);
+        }
         pool.free(frame);
         self.counters[input.index()].dropped(reason, 1);
     }
 
     /// Counts a frame lost at `input` that needs no freeing (a copy that could not be made).
     pub fn count_drop(&mut self, input: PortId, reason: DropReason) {
+        if self.watched {
+            self.note(None, input, reason);
+        }
         self.counters[input.index()].dropped(reason, 1);
+    }
+
+    #[cold]
+    fn note(&mut self, chunk: Option<u32>, port: PortId, reason: DropReason) {
+        // As many as a burst has; of more, a trace tells less.
+        let _ = self.lost.try_push((chunk, port, reason));
+    }
+
+    /// Begins to note losses one by one, or ends it and forgets them.
+    pub(crate) fn watch(&mut self, on: bool) {
+        self.watched = on;
+        self.lost.clear();
+    }
+
+    /// What was lost since [`watch`](Self::watch).
+    pub(crate) fn lost(&self) -> &[Loss] {
+        &self.lost
+    }
+
+    /// What is staged, each frame with its port.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = (PortId, &Frame)> {
+        let staged =
+            self.dirty.iter().flat_map(|&port| self.staged[port.index()].iter().map(move |frame| (port, frame)));
+        staged.chain(self.spill.iter().map(|(port, frame)| (*port, frame)))
     }
 
     /// Counts what is lost at `port` here from now on.

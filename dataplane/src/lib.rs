@@ -33,6 +33,7 @@ pub mod shares;
 pub mod signals;
 pub mod tap;
 mod timeslice;
+pub mod trace;
 pub mod units;
 pub mod vrf;
 pub mod wire;

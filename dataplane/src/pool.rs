@@ -89,6 +89,11 @@ impl Pool {
         self.free.len()
     }
 
+    /// Whether the chunk is nobody's. It looks through all of those: for traces, not for every frame.
+    pub(crate) fn is_free(&self, chunk: u32) -> bool {
+        self.free.iter().rev().any(|&free| free == chunk)
+    }
+
     /// An empty frame with [`HEADROOM`] before it, or `None` when all chunks are in use.
     #[inline]
     pub fn alloc(&mut self) -> Option<Frame> {

@@ -29,6 +29,7 @@
 //! A frame leaves by a port that is not in its domain, or twice by one port. A guest's address is taken over by what
 //! somebody else sends. Two uplinks of one domain into the same network are a loop: there is no spanning tree here.
 
+mod explain;
 mod fdb;
 mod stations;
 mod table;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use explain::{Whereabouts, explain};
 pub use fdb::{Fdb, Learned};
 pub use table::{Domain, DomainId, Member, Table, TableError};
 

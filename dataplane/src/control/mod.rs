@@ -1,8 +1,10 @@
-//! The engine's control socket: one question, one answer, in JSON lines over a unix socket.
+//! The engine's control socket: one question, one answer, in JSON lines over a unix socket. A [trace](TraceRequest) alone
+//! is answered in many lines, by a thread of its own.
 //!
 //! A client connects, writes a [`Request`] as one line, and reads a [`Reply`] as one line. Answering only reads what
 //! workers have counted: nothing that a client does can stop a worker. Only root (mode 0600) may connect.
 
+mod trace;
 mod vrf;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use trace::{TraceEnd, TraceLine, TraceRequest, TraceStep, TracedFrame, trace};
+pub(crate) use trace::{is_listening, say};
 pub use vrf::{
     Explanation, HopReport, InterfaceReport, NeighbourReport, RouteReport, RoutesReport, VrfRequest, VrfTopic,
 };
@@ -77,6 +81,25 @@ pub enum Request {
     Set(Change),
     /// A question about VRFs.
     Vrf(VrfRequest),
+    /// What becomes of frames: answered by [`TraceLine`]s.
+    Trace(TraceRequest),
+}
+
+/// How a request is answered.
+pub enum Answer {
+    /// By a line, at once.
+    Now(Reply),
+    /// By lines, as long as it takes or until the flag is raised, on a thread of its own.
+    Stream(Stream),
+}
+
+/// Who writes an answer of many lines.
+pub type Stream = Box<dyn FnOnce(UnixStream, &AtomicBool) + Send>;
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Now(reply)
+    }
 }
 
 /// What the engine answers.
@@ -293,13 +316,16 @@ impl Server {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub fn start(path: &Path, answer: impl Fn(Request) -> Reply + Send + 'static) -> Result<Self, ControlError> {
+    pub fn start<A: Into<Answer>>(
+        path: &Path,
+        answer: impl Fn(Request) -> A + Send + 'static,
+    ) -> Result<Self, ControlError> {
         let listener = listen(path)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || serve(&listener, &stopped, &answer))
+            .spawn(move || serve(&listener, &stopped, &|request| answer(request).into()))
             .map_err(|source| ControlError::System { path: path.into(), doing: "starting its thread", source })?;
         Ok(Self { path: path.into(), stop, thread: Some(thread) })
     }
@@ -333,34 +359,51 @@ fn listen(path: &Path) -> Result<UnixListener, ControlError> {
     Ok(listener)
 }
 
-fn serve(listener: &UnixListener, stop: &AtomicBool, answer: &dyn Fn(Request) -> Reply) {
+fn serve(listener: &UnixListener, stop: &Arc<AtomicBool>, answer: &dyn Fn(Request) -> Answer) {
+    let mut streams: Vec<JoinHandle<()>> = Vec::new();
     while !stop.load(Relaxed) {
         let Ok((stream, _)) = listener.accept() else {
             // Out of descriptors, say: wait a moment instead of spinning.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
+        streams.retain(|thread| !thread.is_finished());
         if !stop.load(Relaxed) {
             // A client that goes away early is its own affair.
-            let _ = converse(stream, answer);
+            streams.extend(converse(stream, stop, answer).ok().flatten());
         }
+    }
+    // They see the flag too.
+    for thread in streams {
+        let _ = thread.join();
     }
 }
 
-fn converse(mut stream: UnixStream, answer: &dyn Fn(Request) -> Reply) -> io::Result<()> {
+/// Answers a client; the thread that goes on with it, if it takes one.
+fn converse(
+    mut stream: UnixStream,
+    stop: &Arc<AtomicBool>,
+    answer: &dyn Fn(Request) -> Answer,
+) -> io::Result<Option<JoinHandle<()>>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
     BufReader::new((&stream).take(MAX_REQUEST)).read_until(b'\n', &mut line)?;
-    let reply = match serde_json::from_slice(&line) {
-        Ok(request) => answer(request),
+    let reply = match serde_json::from_slice(&line).map(answer) {
+        Ok(Answer::Now(reply)) => reply,
+        Ok(Answer::Stream(write)) => {
+            let stop = Arc::clone(stop);
+            let thread = std::thread::Builder::new().name("trace".into());
+            return thread.spawn(move || write(stream, &stop)).map(Some);
+        }
         Err(e) => Reply::Error(format!("request not understood: {e}")),
     };
     let mut text = serde_json::to_string(&reply)?;
     text.push('\n');
     stream.write_all(text.as_bytes())?;
     // A client that wrote more than it should have would otherwise see a reset before it has read the answer.
-    stream.shutdown(Shutdown::Write)
+    stream.shutdown(Shutdown::Write)?;
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -378,6 +421,7 @@ mod tests {
             }
             Request::Show(_) => Reply::Ports(vec![]),
             Request::Vrf(_) => Reply::Neighbours(vec![]),
+            Request::Trace(_) => Reply::Error("no traces here".into()),
             Request::Set(change) if change.name == "r1" => Reply::Done,
             Request::Set(change) => Reply::Error(format!("there is no guest {}", change.name)),
         }

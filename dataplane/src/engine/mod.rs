@@ -10,6 +10,7 @@ mod report;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod vrf_report;
 mod vrfs;
 
@@ -23,7 +24,7 @@ use arc_swap::ArcSwap;
 
 use crate::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table, TableError};
 use crate::config::{Config, Membership, PortSpec, usable_cores};
-use crate::control::{ControlError, Server};
+use crate::control::{ControlError, Request, Server};
 use crate::fpm::ListenError;
 use crate::memif::MemifError;
 use crate::netdev::{MAX_STATIONS, NetdevError};
@@ -228,7 +229,13 @@ impl Engine {
         let opened = report::Opened { ports: opened.ports, vrfs: vrfs.running, feeds };
         let report = Arc::new(Report::new(config, opened, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
-        let control = Server::start(&config.control, move |request| answering.answer(request))?;
+        for (index, worker) in workers.iter_mut().enumerate() {
+            worker.tell(Arc::clone(&report.traces), index as u16);
+        }
+        let control = Server::start(&config.control, move |request| match request {
+            Request::Trace(request) => trace::answer(&answering, request),
+            other => answering.answer(other).into(),
+        })?;
         let links = LinkWatch::start(&report).map_err(|source| EngineError::Links { source })?;
         let mut engine = Self { _control: control, _links: links, workers: Vec::new(), report, seats };
         for (index, worker) in workers.into_iter().enumerate() {

@@ -20,6 +20,7 @@ use crate::drops::DropReason;
 use crate::fpm::Feed;
 use crate::port::Counters;
 use crate::shares::{GuestTerms, Shares, TermsError, parse_rate};
+use crate::trace::Traces;
 use crate::units::{GuestId, Nanos, PortId};
 use crate::worker::{Worker, WorkerCounters};
 
@@ -65,10 +66,12 @@ pub struct Report {
     pub(super) vrfs: Vec<Arc<RunningVrf>>,
     pub(super) feeds: Vec<Feed>,
     workers: Vec<ReportedWorker>,
-    table: Arc<ArcSwap<Table>>,
-    fdb: Arc<Fdb>,
+    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) fdb: Arc<Fdb>,
     pub(super) seats: Seats,
     shares: Arc<Shares>,
+    /// What workers are asked to tell of frames.
+    pub(super) traces: Arc<Traces>,
 }
 
 impl Report {
@@ -81,7 +84,7 @@ impl Report {
         seats: Seats,
         shares: Arc<Shares>,
     ) -> Self {
-        Self { config: config.clone(), ports, vrfs, feeds, workers, table, fdb, seats, shares }
+        Self { config: config.clone(), ports, vrfs, feeds, workers, table, fdb, seats, shares, traces: Arc::default() }
     }
 
     /// Whether the worker has drawn a breath.
@@ -94,6 +97,7 @@ impl Report {
             Request::Show(topic) => topic,
             Request::Set(change) => return self.change(&change),
             Request::Vrf(request) => return self.answer_vrf(&request),
+            Request::Trace(_) => return Reply::Error("a trace is answered by a thread of its own".into()),
         };
         match topic {
             Topic::Ports => Reply::Ports(self.all_ports()),

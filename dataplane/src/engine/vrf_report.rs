@@ -155,7 +155,7 @@ fn routes(report: &Report, vrfs: &[&RunningVrf], most: usize) -> RoutesReport {
     told
 }
 
-fn report_route(report: &Report, vrf: &RunningVrf, route: &RouteState<'_>) -> RouteReport {
+pub(super) fn report_route(report: &Report, vrf: &RunningVrf, route: &RouteState<'_>) -> RouteReport {
     RouteReport {
         vrf: vrf.spec.name.clone(),
         prefix: route.prefix.to_string(),

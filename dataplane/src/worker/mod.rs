@@ -6,6 +6,7 @@
 //! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
 
 mod doorbell;
+mod traced;
 mod turns;
 
 use std::io;
@@ -23,6 +24,7 @@ use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
 use crate::shares::{Shares, Weight};
 use crate::timeslice;
+use crate::trace::{Tracer, Traces};
 use crate::units::{GuestId, Nanos, PortId};
 use turns::Turns;
 
@@ -154,6 +156,7 @@ pub struct Worker {
     turns: Option<Turns>,
     /// Since when a peer has been left untold.
     untold_since: Option<Nanos>,
+    tracer: Tracer,
 }
 
 impl Worker {
@@ -195,6 +198,7 @@ impl Worker {
             full: Vec::new(),
             turns: None,
             untold_since: None,
+            tracer: Tracer::default(),
         })
     }
 
@@ -235,6 +239,11 @@ impl Worker {
     /// Marks these guests in XDP while they are full or not there.
     pub fn watch_full(&mut self, guests: Vec<FullWatch>) {
         self.full = guests;
+    }
+
+    /// Tells of frames as `traces` ask, as worker number `worker`.
+    pub fn tell(&mut self, traces: Arc<Traces>, worker: u16) {
+        self.tracer = Tracer::new(traces, worker);
     }
 
     /// Divides its time among guests, as `shares` says; `guests` tells whose each port is, by [`PortId`].
@@ -402,8 +411,12 @@ impl Worker {
             }
             let whole = burst.is_full();
             frames += burst.len() as u64;
-            self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
-            self.push(guest, (guest == GuestId::UPLINKS).then_some(index));
+            if self.tracer.is_on() {
+                self.forward_traced(index, burst, now);
+            } else {
+                self.forward.forward(&mut self.pool, slot.id, burst, &mut self.out, now);
+                self.push(guest, (guest == GuestId::UPLINKS).then_some(index));
+            }
             if let Some(turns) = &mut self.turns {
                 turns.charge(guest, whole, Nanos::now());
             }
@@ -545,7 +558,11 @@ impl Worker {
                 }
             }
         }
-        self.forward.tick(&mut self.pool, &mut self.out, now);
+        if self.tracer.is_on() {
+            self.tick_traced(now);
+        } else {
+            self.forward.tick(&mut self.pool, &mut self.out, now);
+        }
         self.push(GuestId::UPLINKS, None);
         self.flush(now);
         self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
