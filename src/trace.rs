@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -71,17 +71,13 @@ impl Trace {
             count: self.count,
             millis: self.time.as_millis() as u64,
         };
-        // A file that cannot be written is told before anything is traced, not after.
-        let mut file = self.pcapng.as_ref().map(|path| File::create(path).with_context(|| cannot_write(path)));
-        let mut file = file.take().transpose()?;
         let mut capture: Option<Writer<BufWriter<File>>> = None;
         let mut first = None;
         trace(&self.control, request, |line| -> anyhow::Result<bool> {
             match &line {
                 TraceLine::Error(reason) => bail!("the engine refused: {reason}"),
                 TraceLine::Begin(ports) => {
-                    let begin = file.take().map(|file| Writer::new(BufWriter::new(file), ports));
-                    capture = begin.transpose().with_context(|| self.cannot_write())?;
+                    capture = self.create(ports)?;
                     return Ok(true);
                 }
                 TraceLine::Frame(frame) => {
@@ -106,16 +102,19 @@ impl Trace {
         })
     }
 
-    fn cannot_write(&self) -> String {
-        self.pcapng.as_ref().map_or_else(String::new, cannot_write)
+    /// Begins the file, if one is wanted: after a refusal, what was there before is still there.
+    fn create(&self, ports: &[String]) -> anyhow::Result<Option<Writer<BufWriter<File>>>> {
+        let Some(path) = &self.pcapng else { return Ok(None) };
+        let file = File::create(path).with_context(|| self.cannot_write())?;
+        Writer::new(BufWriter::new(file), ports).map(Some).with_context(|| self.cannot_write())
     }
-}
 
-fn cannot_write(path: &PathBuf) -> String {
-    format!(
-        "cannot write {}; give --pcapng a file in a folder that exists, with room, and that you may write to",
-        path.display()
-    )
+    fn cannot_write(&self) -> String {
+        let path = self.pcapng.as_deref().unwrap_or_else(|| Path::new("")).display();
+        format!(
+            "cannot write {path}; give --pcapng a file in a folder that exists, with room, and that you may write to"
+        )
+    }
 }
 
 /// Reads `500ms`, `10s`, `5m`, `1h`.
