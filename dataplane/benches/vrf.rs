@@ -88,6 +88,7 @@ impl Rig {
             vlan: None,
             punt: None,
             check: SourceCheck::Off,
+            vrrp: Vec::new(),
         };
         for n in 0..2u8 {
             let hop = Hop { gateway: None, interface: Some(InterfaceId(n.into())), weight: 1 };

@@ -73,6 +73,8 @@ pub struct VrfInterfaceSpec {
     pub punt: Option<usize>,
     /// Which sources it takes packets from.
     pub check: SourceCheck,
+    /// Numbers of the virtual routers that its stack may stand for (VRRP).
+    pub vrrp: Vec<u8>,
     /// Where the file says so.
     pub place: Place,
 }
@@ -209,6 +211,7 @@ impl<'a> VrfReader<'a> {
         let punt = section.string(mistakes, "punt").and_then(|found| self.port(mistakes, &section.thing, found));
         let checks = [("off", SourceCheck::Off), ("loose", SourceCheck::Loose), ("strict", SourceCheck::Strict)];
         let check = section.choice(mistakes, "source_check", &checks).unwrap_or_default();
+        let vrrp = read_vrrp(mistakes, &mut section, punt.is_some());
         let (at, thing) = (section.at, section.thing.clone());
         section.finish(mistakes, |key| match key {
             "address" => Some("write addresses = [\"10.0.0.1/24\"]".into()),
@@ -242,6 +245,7 @@ impl<'a> VrfReader<'a> {
             addresses,
             punt,
             check,
+            vrrp,
             place: mistakes.place(at),
         })
     }
@@ -360,6 +364,40 @@ fn strings<'a>(
         }
     }
     found
+}
+
+/// Reads `vrrp`, the numbers of virtual routers; `punt`: whether there is a stack that could stand for one.
+fn read_vrrp(mistakes: &mut Mistakes<'_>, section: &mut Section<'_, '_>, punt: bool) -> Vec<u8> {
+    let Some(value) = section.value("vrrp") else { return Vec::new() };
+    let remedy = "write the numbers of virtual routers, 1 to 255, like vrrp = [5]";
+    if !punt && !section.has("punt") {
+        let wrong = "vrrp is given, but the engine does not speak it";
+        mistakes.add(value.span().start, &section.thing, wrong, "give punt = PORT, behind which a stack does");
+    }
+    let DeValue::Array(array) = value.get_ref() else {
+        mistakes.add(value.span().start, &section.thing, wrong_type("vrrp", value.get_ref(), "an array"), remedy);
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    for value in array.iter() {
+        let id = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse::<u8>().ok().filter(|&id| id > 0 && number.radix() == 10),
+            _ => None,
+        };
+        match id {
+            Some(id) if ids.contains(&id) => {
+                mistakes.add(
+                    value.span().start,
+                    &section.thing,
+                    format!("vrrp names {id} twice"),
+                    "keep one of the two",
+                );
+            }
+            Some(id) => ids.push(id),
+            None => mistakes.add(value.span().start, &section.thing, "vrrp names what is no virtual router", remedy),
+        }
+    }
+    ids
 }
 
 fn read_addresses(

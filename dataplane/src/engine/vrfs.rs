@@ -13,7 +13,7 @@ use crate::fib::{Arena, ArenaConfig, FibConfig};
 use crate::forward::Forward;
 use crate::prefix::Prefix;
 use crate::rib::{Action, Change, Hop, InterfaceId, Origin, Rib, RibConfig, Route};
-use crate::router::InterfaceConfig;
+use crate::router::{InterfaceConfig, vrrp};
 use crate::units::{Mac, PortId};
 use crate::vrf::{Board, InterfaceCounters, Neighbour, Place, Switch, Target, Vrf, VrfInterface};
 
@@ -111,7 +111,11 @@ impl Vrfs {
             let Some(mac) = mac else { return Err(EngineError::InterfaceMac { vrf, interface }) };
             if let Some(device) = &ports[wanted.port].device {
                 let port = config.ports[wanted.port].name.clone();
-                device.add_routed(mac, wanted.vlan).map_err(|source| EngineError::Netdev { port, source })?;
+                let shared = wanted.vrrp.iter().flat_map(|&id| vrrp::addresses(id));
+                for mac in std::iter::once(mac).chain(shared) {
+                    let port = port.clone();
+                    device.add_routed(mac, wanted.vlan).map_err(|source| EngineError::Netdev { port, source })?;
+                }
             }
             interfaces.push(VrfInterface {
                 config: InterfaceConfig { mac, mtu: wanted.mtu, addresses: wanted.addresses.clone() },
@@ -119,6 +123,7 @@ impl Vrfs {
                 vlan: wanted.vlan,
                 punt: wanted.punt.map(|punt| PortId(punt as u16)),
                 check: wanted.check,
+                vrrp: wanted.vrrp.clone(),
             });
         }
         let rib = routes(spec, &interfaces, arena)?;

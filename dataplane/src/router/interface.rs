@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut, Index, IndexMut};
 use std::sync::Arc;
 
 use super::config::InterfaceConfig;
+use super::vrrp::VirtualRouters;
 use crate::port::Counters;
 use crate::prefix::Prefix;
 use crate::rib::InterfaceId;
@@ -67,6 +68,8 @@ pub(crate) struct Interface {
     pub punt: Option<PortId>,
     /// Which sources are believed.
     pub check: SourceCheck,
+    /// Whose addresses it may have besides its own.
+    pub virtual_routers: VirtualRouters,
     /// What came in and went out on it.
     pub counters: Arc<Counters>,
     /// Received: what was punted. Sent: what the stack sent.
@@ -92,6 +95,7 @@ impl Interface {
             vlan: 0,
             punt: None,
             check: SourceCheck::Off,
+            virtual_routers: VirtualRouters::default(),
             counters: Arc::default(),
             punted: Arc::default(),
             v4: Vec::new(),

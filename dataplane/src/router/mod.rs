@@ -34,6 +34,7 @@ mod routing;
 #[cfg(test)]
 mod tests;
 mod transmit;
+pub(crate) mod vrrp;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -104,8 +105,9 @@ impl<R: Routing> Router<R> {
         let Some(header) = link::parse(io.pool.head(&frame)) else {
             return self.drop(io, frame, DropReason::Runt);
         };
-        let interface = &self.interfaces[io.input];
-        let to_us = header.destination == interface.mac;
+        let interface = &mut self.interfaces[io.input];
+        interface.virtual_routers.link_sent(io.pool.head(&frame));
+        let to_us = header.destination == interface.mac || interface.virtual_routers.is_master(header.destination);
         if !to_us && !header.destination.is_group() {
             return self.drop(io, frame, DropReason::NotForUs);
         }

@@ -53,6 +53,7 @@ impl Vrf {
         let interface = &self.router.interfaces[input];
         let own = station(interface.mac);
         let check = interface.check != SourceCheck::Off;
+        let shared = &interface.virtual_routers;
         let mut kinds = [Kind::Other; BURST];
         let mut v4: ArrayVec<u32, BURST> = ArrayVec::new();
         let mut v6: ArrayVec<u128, BURST> = ArrayVec::new();
@@ -60,6 +61,12 @@ impl Vrf {
         for (frame, kind) in burst.iter().zip(&mut kinds) {
             bytes += frame.len() as u64;
             *kind = classify(pool.head(frame), frame.len(), own);
+            if *kind == Kind::Other
+                && !shared.is_empty()
+                && let Some(mac) = shared.destination(pool.head(frame))
+            {
+                *kind = classify(pool.head(frame), frame.len(), station(mac));
+            }
             match *kind {
                 Kind::V4(destination) => v4.push(destination),
                 Kind::V6(destination) => v6.push(destination),
@@ -224,7 +231,8 @@ impl Vrf {
         }
     }
 
-    /// Sends what the stack behind the punt port of `interface` has sent: as it is, but only from the interface's address.
+    /// Sends what the stack behind the punt port of `interface` has sent: as it is, but only from the interface's address
+    /// or a virtual router's.
     pub(super) fn pass_from_stack(
         &mut self,
         pool: &mut Pool,
@@ -234,11 +242,13 @@ impl Vrf {
         now: Nanos,
     ) {
         for frame in burst.drain(..) {
-            let known = &self.router.interfaces[interface];
+            let known = &mut self.router.interfaces[interface];
             let wrong = match Header::parse(pool.head(&frame)) {
                 Err(_) => Some(DropReason::Runt),
                 Ok(header) if header.tag().is_some() || header.is_stacked() => Some(DropReason::VlanNotAllowed),
-                Ok(header) if header.src_word() != known.mac.as_u64() => Some(DropReason::SourceSpoofed),
+                Ok(header) if header.src() != known.mac && !known.virtual_routers.stack_sent(header.src()) => {
+                    Some(DropReason::SourceSpoofed)
+                }
                 Ok(_) => None,
             };
             if let Some(reason) = wrong {

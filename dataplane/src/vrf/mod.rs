@@ -14,7 +14,7 @@
 //! [`Bridge`](crate::bridge::Bridge) as ever. What is for the interface's own address is routed
 //! ([`router`](crate::router)); broadcast and multicast of the link go to the punt port, or are the router's own
 //! protocols'; all else is `not-for-us`. What the stack behind a punt port sends leaves by the interface as it is, if it
-//! comes from the interface's address.
+//! comes from the interface's address, or from that of a virtual router that it takes part in (VRRP).
 
 mod board;
 mod forward;
@@ -36,6 +36,7 @@ use crate::fib::Fib;
 use crate::port::Counters;
 use crate::router::punt::Policer;
 pub use crate::router::punt::PuntRate;
+use crate::router::vrrp::VirtualRouters;
 use crate::router::{Interface, InterfaceConfig, Router};
 pub use crate::router::{InterfaceAddress, SourceCheck};
 use crate::units::PortId;
@@ -56,6 +57,8 @@ pub struct VrfInterface {
     pub punt: Option<PortId>,
     /// Which sources are believed.
     pub check: SourceCheck,
+    /// Numbers of the virtual routers that its stack may stand for (RFC 5798).
+    pub vrrp: Vec<u8>,
 }
 
 impl std::fmt::Debug for Vrf {
@@ -88,6 +91,7 @@ impl Vrf {
                 let mut interface = Interface::new(&wanted.config, wanted.port);
                 interface.vlan = wanted.vlan.map_or(0, VlanId::get);
                 (interface.punt, interface.check) = (wanted.punt, wanted.check);
+                interface.virtual_routers = VirtualRouters::new(&wanted.vrrp);
                 interface
             })
             .collect();

@@ -62,6 +62,7 @@ impl Lab {
                 vlan: (n == 2).then(|| VlanId::new(20).unwrap()),
                 punt: (punt && n < 2).then_some(PortId(3 + u16::from(n))),
                 check,
+                vrrp: vec![7],
             })
             .collect();
         for n in 0..3u8 {
@@ -548,4 +549,34 @@ fn neighbours_are_shown_when_somebody_asks() {
     macs.sort();
     macs.dedup();
     assert_eq!(macs, [0, 1, 2].map(|n| (n, Some(neighbour(n as u8, 9).0))));
+}
+
+#[test]
+fn what_is_for_a_virtual_router_is_routed_while_the_stack_is_its_master() {
+    let mut lab = Lab::met(true);
+    let [shared, _] = crate::router::vrrp::addresses(7);
+    let mut frame = udp_v4(0, neighbour(0, 9).1, neighbour(1, 9).1, 64, 1);
+    frame[..6].copy_from_slice(&shared.0);
+    let advertisement = |mac: Mac| {
+        let (source, destination) = (neighbour(0, 1).1, Ipv4Addr::new(224, 0, 0, 18));
+        let header =
+            ipv4::Header { tos: 0, length: 20, ident: 7, fragment: 0, ttl: 255, protocol: 112, source, destination };
+        ethernet(Mac([1, 0, 0x5e, 0, 0, 18]), mac, 0x0800, &header.emit())
+    };
+    assert!(lab.from_link(0, &frame).is_empty(), "nobody is master");
+    assert_eq!(lab.feed(3, &[advertisement(shared)]), [(0, advertisement(shared))]);
+    assert_eq!(lab.from_link(0, &frame), [(1, forwarded(&frame, 1))]);
+    let both = [frame.clone(), udp_v4(0, neighbour(0, 9).1, neighbour(1, 9).1, 64, 2)];
+    assert_eq!(lab.feed(0, &both).len(), 2, "and its own address is so as before");
+    // What is late for forwarding is the master's to tell.
+    let mut late = udp_v4(0, neighbour(0, 9).1, neighbour(1, 9).1, 1, 1);
+    late[..6].copy_from_slice(&shared.0);
+    assert_eq!(lab.from_link(0, &late)[0].0, 0);
+    // Another takes over, of which the stack hears.
+    assert_eq!(lab.from_link(0, &advertisement(shared)), [(3, advertisement(shared))]);
+    assert!(lab.from_link(0, &frame).is_empty());
+    assert_eq!(lab.drops(0, DropReason::NotForUs), 2);
+    // Of virtual routers that it takes no part in, the stack does not speak.
+    assert!(lab.feed(3, &[advertisement(crate::router::vrrp::addresses(8)[0])]).is_empty());
+    assert_eq!(lab.drops(3, DropReason::SourceSpoofed), 1);
 }
