@@ -174,6 +174,25 @@ fn a_vrf_is_read_and_all_its_ports_have_one_worker() {
 }
 
 #[test]
+fn virtual_routers_have_numbers_and_a_stack() {
+    let with = |value: &str| parse(&VRF.replace("source_check = \"strict\"", &format!("vrrp = {value}")));
+    assert_eq!(with("[5, 255]").unwrap().vrfs[0].interfaces[0].vrrp, [5, 255]);
+    assert_eq!(with("[]").unwrap().vrfs[0].interfaces[0].vrrp, [0; 0]);
+    for (value, wrong) in [
+        ("[0]", "vrrp names what is no virtual router"),
+        ("[256]", "vrrp names what is no virtual router"),
+        ("[\"5\"]", "vrrp names what is no virtual router"),
+        ("[5, 5]", "vrrp names 5 twice"),
+        ("5", "vrrp"),
+    ] {
+        let found = with(value).unwrap_err();
+        assert!(found.len() == 1 && found[0].contains(wrong), "{value}: {found:?}");
+    }
+    let found = parse(&VRF.replace("mtu = 9000", "vrrp = [5]")).unwrap_err();
+    assert!(found.len() == 1 && found[0].contains("the engine does not speak it"), "{found:?}");
+}
+
+#[test]
 fn syntax_errors_do_not_hide_other_mistakes() {
     let found = parse(include_str!("tests/syntax.toml")).expect_err("it is not TOML");
     let expected: Vec<_> = include_str!("tests/syntax.txt").lines().collect();
