@@ -1,7 +1,8 @@
 //! Watches the links of VRFs' interfaces: routes by one that carries nothing give way to others.
 //!
 //! A thread of the control side looks a few times a second; a worker is not asked. A change costs one store for each set of
-//! next hops that leads by the interface, however many routes those serve.
+//! next hops that leads by the interface, however many routes those serve. The stack behind a punt tap is told too: its
+//! routing daemons then know at once what their protocols would find out by silence.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ fn look(report: &Report) {
             let up = is_up(report, spec.port);
             if was.swap(up, Relaxed) != up {
                 vrf.rib().interface_state(id, up);
+                // What its device cannot be told, the stack finds out by its protocols.
+                let _ = spec.punt.and_then(|punt| report.ports[punt].carrier.as_ref()).map(|carrier| carrier.set(up));
             }
         }
     }

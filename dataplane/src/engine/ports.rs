@@ -12,7 +12,7 @@ use crate::pcap::{Pace, PcapOptions, PcapPort, Repeat};
 use crate::pool::Pool;
 use crate::port::{Counters, Port};
 use crate::shares::{Limit, PortLimits, Shaped, Shares};
-use crate::tap::{TapOptions, TapPort};
+use crate::tap::{Carrier, TapOptions, TapPort};
 use crate::units::{GuestId, Mac, PortId};
 use crate::wire::ethernet::VlanId;
 
@@ -33,6 +33,8 @@ pub struct OpenPort {
     pub mac: Option<Mac>,
     /// The number of its tap, in the namespace where that is.
     pub ifindex: Option<u32>,
+    /// What the stack behind it is told of its link, if it is a tap.
+    pub carrier: Option<Carrier>,
     /// What it may do at most, whatever its guest may.
     pub limits: PortLimits,
 }
@@ -218,6 +220,7 @@ impl Opening<'_> {
             memif: None,
             mac,
             ifindex: None,
+            carrier: None,
             limits,
         })
     }
@@ -247,7 +250,17 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let (mode, limits) = (String::new(), bound.limits);
-        Ok(OpenPort { workers, counters, mode, device: None, memif: Some(control), mac: None, ifindex: None, limits })
+        Ok(OpenPort {
+            workers,
+            counters,
+            mode,
+            device: None,
+            memif: Some(control),
+            mac: None,
+            ifindex: None,
+            carrier: None,
+            limits,
+        })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
@@ -258,8 +271,8 @@ impl Opening<'_> {
         let (mtu, mac) = (interface.map(|i| u32::from(i.mtu)), interface.and_then(|i| i.mac));
         let options = TapOptions { device: tap.device.clone(), netns, mtu, mac };
         let port = TapPort::open(&options).map_err(|source| EngineError::Tap { port: spec.name.clone(), source })?;
-        let (mac, ifindex) = (port.mac(), port.index());
-        Ok(OpenPort { mac, ifindex, ..self.single(id, spec, Box::new(port)) })
+        let (mac, ifindex, carrier) = (port.mac(), port.index(), port.carrier());
+        Ok(OpenPort { mac, ifindex, carrier, ..self.single(id, spec, Box::new(port)) })
     }
 
     fn pcap(&mut self, id: PortId, spec: &PortSpec, pcap: &PcapSpec) -> Result<OpenPort, EngineError> {
@@ -280,6 +293,16 @@ impl Opening<'_> {
         let bound = Bound::new(spec, guest_of(self.config, id.index()));
         let counters = vec![self.give(worker, id, port, &bound)];
         let limits = bound.limits;
-        OpenPort { workers: vec![worker], counters, mode, device: None, memif: None, mac: None, ifindex: None, limits }
+        OpenPort {
+            workers: vec![worker],
+            counters,
+            mode,
+            device: None,
+            memif: None,
+            mac: None,
+            ifindex: None,
+            carrier: None,
+            limits,
+        }
     }
 }

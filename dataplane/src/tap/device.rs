@@ -200,6 +200,11 @@ impl Device {
         Ok(())
     }
 
+    /// What its stack is told of its link.
+    pub fn carrier(&self) -> io::Result<Carrier> {
+        Ok(Carrier(self.file.try_clone()?))
+    }
+
     /// Its number in its namespace.
     pub fn index(&self) -> Option<u32> {
         let mut request = request(&self.name);
@@ -231,6 +236,24 @@ impl Device {
         // SAFETY: the kernel has just written this member.
         let flags = unsafe { flags.ifr_ifru.ifru_flags };
         flags & libc::IFF_UP as libc::c_short != 0
+    }
+}
+
+/// Whether a tap's stack sees a link (`IFF_RUNNING`), which it does until it is told otherwise.
+#[derive(Debug)]
+pub struct Carrier(OwnedFd);
+
+/// `TUNSETCARRIER` of `linux/if_tun.h`, from kernel 4.20 on: `_IOW('T', 226, int)`.
+const TUNSETCARRIER: libc::Ioctl = 0x4004_54e2;
+
+impl Carrier {
+    /// Lets the stack see a link, or none. The device stays up, with all its addresses.
+    ///
+    /// # Errors
+    /// The device is gone or down, or the kernel cannot.
+    pub fn set(&self, present: bool) -> io::Result<()> {
+        let mut present = libc::c_int::from(present);
+        ioctl(&self.0, TUNSETCARRIER, &mut present)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::pool::{CHUNK, CHUNK_DATA, HEADROOM, MAX_FRAME, Pool};
 use crate::port::{Counters, Port, Sleep};
 use crate::units::{Mac, Nanos};
 use device::Device;
-pub use device::{TapError, TapOptions};
+pub use device::{Carrier, TapError, TapOptions};
 
 /// Chunks that the longest frame takes.
 const MAX_CHUNKS: usize = MAX_FRAME.div_ceil(CHUNK_DATA);
@@ -94,6 +94,11 @@ impl TapPort {
     /// The device's number in its namespace.
     pub fn index(&self) -> Option<u32> {
         self.device.as_ref()?.index()
+    }
+
+    /// What tells the stack behind the device whether its link is there; none if the process may open no more files.
+    pub fn carrier(&self) -> Option<Carrier> {
+        self.device.as_ref()?.carrier().ok()
     }
 
     fn new(device: Device, options: &TapOptions) -> Self {
