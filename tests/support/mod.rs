@@ -267,6 +267,13 @@ impl Program {
         self.child.wait().unwrap()
     }
 
+    /// Ends it as Ctrl-C does; all that it said.
+    pub fn interrupt(self) -> String {
+        let log = self.log.clone();
+        self.end(libc::SIGINT);
+        fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
