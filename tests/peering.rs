@@ -297,6 +297,10 @@ fn bgp_routes_outlive_restarts_of_frr_and_come_again_after_one_of_the_engine() {
     }
     world.await_lans("10.91.0.1", "10.92.0.1");
 
+    // What the routers outside lose while they settle is not ours: they keep to the way they had (distance 255 for FRR).
+    for (outside, to, via) in [(&world.west, 92, "10.1.0.1"), (&world.east, 91, "10.2.0.1")] {
+        sh(&format!("ip -n {outside} route add 10.{to}.0.0/24 via {via} metric {}", 0xff00_2000_u32));
+    }
     // FRR is killed and comes again, while a route vanishes. Not one packet is lost.
     let command = ["ping", "-I", "10.91.0.1", "-i", "0.05", "10.92.0.1"];
     let flow = Program::start(&world.west, &command, &world.bed.folder, "flow");
@@ -363,8 +367,8 @@ fn a_virtual_router_s_address_is_reached_through_the_engine() {
     let addresses = ("\"fd01::1/64\"", "\"fd01::1/64\", \"10.1.0.254/16\", \"fd01::fe/64\"");
     let _engine = world.engine_with(addresses, extra, &world.fpm(), "30s");
     let (stack, west, east) = (&world.stack, &world.west, &world.east);
-    // As FRR wants it: a device for either family's virtual address; and each device answers for its own addresses only.
-    sh(&format!("ip netns exec {stack} sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.rp_filter=0"));
+    // As FRR wants it: a device for either family's virtual address; and each device speaks for its own addresses only.
+    sh(&format!("ip netns exec {stack} sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"));
     for (device, mac, address) in
         [("vrrp4-5", "00:00:5e:00:01:05", "10.1.0.254/16"), ("vrrp6-5", "00:00:5e:00:02:05", "fd01::fe/64")]
     {
