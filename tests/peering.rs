@@ -253,8 +253,47 @@ fn ospf_comes_to_full_and_traffic_follows_a_failed_link() {
     world.await_gateway("fd92::1", &link_local("eth2"));
     world.await_lans("10.91.0.1", "10.92.0.1");
     world.await_lans("fd91::1", "fd92::1");
-    let why = world.show("feeds");
-    assert!(why[0]["client"].is_string(), "{why}");
+    // The stack was told, and is told again.
+    let link = || sh(&format!("ip -n {} link show eth1", world.stack));
+    assert!(link().contains("NO-CARRIER"), "{}", link());
+    sh(&format!("ip -n {} link set eth1 up", world.east));
+    wait_for("the tap's carrier", PATIENCE, || !link().contains("NO-CARRIER"));
+    world.await_gateway("10.92.0.1", "10.2.0.2");
+    world.await_lans("10.91.0.1", "10.92.0.1");
+    let feeds = world.show("feeds");
+    assert!(feeds[0]["client"].is_string() && feeds[0]["refused"].as_object().is_none_or(|r| r.is_empty()), "{feeds}");
+}
+
+/// Every router on the way is seen by who asks for the way, the virtual one with the addresses of its interfaces; and a narrow
+/// link behind it is found out.
+#[test]
+fn traceroute_and_tracepath_see_the_virtual_router() {
+    need!("ping", "traceroute", "tracepath");
+    let world = World::new();
+    let _engine = world.engine(&world.fpm(), "30s");
+    // Static routes: the agent tells those of the stack's kernel.
+    let (stack, west, east) = (&world.stack, &world.west, &world.east);
+    let agent = [POINTSMAN, "guest", "netlink", "--feed", "127.0.0.1:2620"];
+    let _agent = Program::start(stack, &agent, &world.bed.folder, "agent");
+    for (family, (lan_west, lan_east), (via_west, via_east), (to_west, to_east)) in [
+        ("-4", ("10.91.0.0/24", "10.92.0.0/24"), ("10.1.0.1", "10.2.0.1"), ("10.1.0.2", "10.2.0.2")),
+        ("-6", ("fd91::/64", "fd92::/64"), ("fd01::1", "fd02::1"), ("fd01::2", "fd02::2")),
+    ] {
+        sh(&format!("ip -n {west} {family} route add {lan_east} via {via_west}"));
+        sh(&format!("ip -n {east} {family} route add {lan_west} via {via_east}"));
+        sh(&format!("ip -n {stack} {family} route add {lan_west} via {to_west}"));
+        sh(&format!("ip -n {stack} {family} route add {lan_east} via {to_east}"));
+    }
+    world.await_lans("10.91.0.1", "10.92.0.1");
+    world.await_lans("fd91::1", "fd92::1");
+    let west = |command: &str| try_sh(&format!("ip netns exec {} {command}", world.west)).1;
+    for (from, to, router) in [("10.91.0.1", "10.92.0.1", "10.1.0.1"), ("fd91::1", "fd92::1", "fd01::1")] {
+        let said = west(&format!("traceroute -n -s {from} {to}"));
+        let hops: Vec<_> = said.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(hops, [router, to], "{said}");
+        let said = west(&format!("tracepath -n {to}"));
+        assert!(said.contains(router) && said.contains("pmtu 1500") && said.contains("reached"), "{said}");
+    }
 }
 
 /// BGP with a graceful restart (RFC 4724): who restarts is waited for, and its routes stay. `networks` are announced.

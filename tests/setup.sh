@@ -94,7 +94,7 @@ fi
 if [ "$purpose" != build ]; then
     peers=(dpdk dpdk-dev)
     # The first two are routing daemons. The last four are for tests/xen: an emulated machine, and what its disks are made with.
-    [ "$purpose" = bench ] || peers+=(frr bird2 ndisc6 qemu-system-x86 cpio xz-utils binutils)
+    [ "$purpose" = bench ] || peers+=(frr bird2 ndisc6 traceroute iputils-tracepath qemu-system-x86 cpio xz-utils binutils)
     for driver in librte-net-af-xdp librte-net-memif; do
         ls /var/lib/dpkg/info/"$driver"[0-9]*.list >/dev/null 2>&1 && continue
         update
