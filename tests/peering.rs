@@ -281,6 +281,9 @@ fn traceroute_and_tracepath_see_the_virtual_router() {
     ] {
         sh(&format!("ip -n {west} {family} route add {lan_east} via {via_west}"));
         sh(&format!("ip -n {east} {family} route add {lan_west} via {via_east}"));
+        // tracepath asks from the link's address.
+        let link = if family == "-4" { "10.1.0.0/16" } else { "fd01::/64" };
+        sh(&format!("ip -n {east} {family} route add {link} via {via_east}"));
         sh(&format!("ip -n {stack} {family} route add {lan_west} via {to_west}"));
         sh(&format!("ip -n {stack} {family} route add {lan_east} via {to_east}"));
     }
