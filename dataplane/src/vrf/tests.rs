@@ -563,18 +563,18 @@ fn what_is_for_a_virtual_router_is_routed_while_the_stack_is_its_master() {
             ipv4::Header { tos: 0, length: 20, ident: 7, fragment: 0, ttl: 255, protocol: 112, source, destination };
         ethernet(Mac([1, 0, 0x5e, 0, 0, 18]), mac, 0x0800, &header.emit())
     };
-    assert!(lab.from_link(0, &frame).is_empty(), "nobody is master");
+    assert!(lab.arrive(0, &frame).is_empty(), "nobody is master");
     assert_eq!(lab.feed(3, &[advertisement(shared)]), [(0, advertisement(shared))]);
-    assert_eq!(lab.from_link(0, &frame), [(1, forwarded(&frame, 1))]);
+    assert_eq!(lab.arrive(0, &frame), [(1, forwarded(&frame, 1))]);
     let both = [frame.clone(), udp_v4(0, neighbour(0, 9).1, neighbour(1, 9).1, 64, 2)];
     assert_eq!(lab.feed(0, &both).len(), 2, "and its own address is so as before");
     // What is late for forwarding is the master's to tell.
     let mut late = udp_v4(0, neighbour(0, 9).1, neighbour(1, 9).1, 1, 1);
     late[..6].copy_from_slice(&shared.0);
-    assert_eq!(lab.from_link(0, &late)[0].0, 0);
+    assert_eq!(lab.arrive(0, &late)[0].0, 0);
     // Another takes over, of which the stack hears.
-    assert_eq!(lab.from_link(0, &advertisement(shared)), [(3, advertisement(shared))]);
-    assert!(lab.from_link(0, &frame).is_empty());
+    assert_eq!(lab.arrive(0, &advertisement(shared)), [(3, advertisement(shared))]);
+    assert!(lab.arrive(0, &frame).is_empty());
     assert_eq!(lab.drops(0, DropReason::NotForUs), 2);
     // Of virtual routers that it takes no part in, the stack does not speak.
     assert!(lab.feed(3, &[advertisement(crate::router::vrrp::addresses(8)[0])]).is_empty());
