@@ -38,6 +38,7 @@ fn lab() -> (Lab, Vec<Rib>) {
                 vlan,
                 punt: (n == 1 && port == 0).then_some(PortId(3)),
                 check: SourceCheck::Off,
+                vrrp: Vec::new(),
             });
         }
         let (vrf, counters) = Vrf::new(&interfaces, rib.fib().clone(), PuntRate::DEFAULT, Arc::new(Board::default()));
