@@ -152,7 +152,7 @@ impl Contender {
         let ttl = peers::time_to_live(usize::from(path != Path::XdpRedirect));
         let programs = Arc::new(Programs::load_with(ttl, &targets)?);
         let begin = Instant::now();
-        let routed = Routed { vlans, routes: table, link: None };
+        let routed = Routed { vlans, routers: 1, routes: table, link: None };
         let peer = peers::start_routing(path, &routed, &bed, &programs, &options.command)?;
         let ready = peer.ready().unwrap_or_else(|| begin.elapsed());
         let mut this = Self { arrangement, peer, programs, bed, ready, best: Vec::new() };

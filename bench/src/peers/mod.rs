@@ -75,7 +75,8 @@ impl Path {
     pub const fn carries(self, routers: usize) -> bool {
         match self {
             Self::LinuxBridge | Self::Pointsman(_) => true,
-            Self::LinuxRoute | Self::PointsmanVrf | Self::XdpRoute => routers == 1,
+            Self::PointsmanVrf => routers > 0,
+            Self::LinuxRoute | Self::XdpRoute => routers == 1,
             Self::Testpmd | Self::Ovs | Self::XdpRedirect => routers == 0,
         }
     }
@@ -117,8 +118,10 @@ pub struct Setup {
 /// Routing between `in` and `out`, as `bench route` wants it.
 #[derive(Clone, Copy, Debug)]
 pub struct Routed<'a> {
-    /// Routers, each with a VLAN of `in` and the same one of `out`, from 1 on; none: one, without VLANs.
+    /// Routers, each with a VLAN of `in` and the same one of `out`, from 1 on; none: without VLANs.
     pub vlans: usize,
+    /// Routers without VLANs, which share both devices and are told apart by their Ethernet addresses.
+    pub routers: usize,
     /// Routes of each router, besides those to its own networks.
     pub routes: &'a [RouteTo],
     /// Bits a second of the link behind `out`, if it is modelled.
@@ -126,9 +129,9 @@ pub struct Routed<'a> {
 }
 
 impl Routed<'_> {
-    /// One router that knows its networks.
-    const fn one(link: Option<u64>) -> Self {
-        Self { vlans: 0, routes: &[], link }
+    /// Routers that know their networks.
+    const fn directly(routers: usize, link: Option<u64>) -> Self {
+        Self { vlans: 0, routers, routes: &[], link }
     }
 }
 
@@ -202,8 +205,8 @@ pub fn start(
         Path::LinuxBridge => Box::new(linux::Bridges::start(setup, bed)?),
         Path::LinuxRoute => Box::new(linux::Routing::start(setup, bed)?),
         Path::Pointsman(kind) => Box::new(pointsman::Engine::start(kind, setup, bed, command)?),
-        Path::PointsmanVrf => Box::new(vrf::Engine::start(&Routed::one(setup.link), bed, command)?),
-        Path::XdpRoute => Box::new(xdp::Route::start(&Routed::one(None), bed, programs)?),
+        Path::PointsmanVrf => Box::new(vrf::Engine::start(&Routed::directly(setup.routers, setup.link), bed, command)?),
+        Path::XdpRoute => Box::new(xdp::Route::start(&Routed::directly(1, None), bed, programs)?),
         Path::Testpmd | Path::Ovs | Path::XdpRedirect if setup.routers > 0 || setup.link.is_some() => {
             bail!("{}: carries frames from device to device, and nothing else", path.label())
         }

@@ -94,14 +94,15 @@ fn config(routed: &Routed<'_>, bed: &Testbed) -> String {
             listen.display()
         );
     }
-    for i in 0..routed.vlans.max(1) {
-        let vlan = if routed.vlans > 0 { format!("vlan = {}\n", i + 1) } else { String::new() };
+    for i in 0..routed.vlans.max(routed.routers) {
+        // In a VLAN of its own every router is the first.
+        let (vlan, n) = if routed.vlans > 0 { (format!("vlan = {}\n", i + 1), 0) } else { (String::new(), i) };
         let _ = write!(text, "[[vrf]]\nname = \"r{i}\"\n");
         if !routed.routes.is_empty() {
             let _ = writeln!(text, "routes = \"{ROUTES}\"");
         }
         for (port, mac, address) in
-            [("in", router_in_mac(0), router_in_ip(0)), ("out", router_out_mac(0), router_out_ip(0))]
+            [("in", router_in_mac(n), router_in_ip(n)), ("out", router_out_mac(n), router_out_ip(n))]
         {
             let _ = write!(
                 text,
