@@ -133,6 +133,19 @@ impl Outputs {
         self.up[port.index()]
     }
 
+    /// What is staged, with the numbers of the ports, and nothing is staged any more.
+    #[cfg(test)]
+    pub(crate) fn take_all(&mut self, pool: &mut Pool) -> Vec<(u16, Vec<u8>)> {
+        let mut all = Vec::new();
+        self.drain(|port, burst| {
+            for frame in burst.drain(..) {
+                all.push((port.0, pool.to_vec(&frame)));
+                pool.free(frame);
+            }
+        });
+        all
+    }
+
     /// Notes whether the port's peer is up.
     pub fn set_up(&mut self, port: PortId, up: bool) {
         self.up[port.index()] = up;

@@ -2,6 +2,17 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Why a text is no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not a prefix; {wants}")]
+pub struct PrefixError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it, or what to write.
+    pub wants: String,
+}
 
 /// A network: all addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +58,25 @@ impl Prefix {
     }
 }
 
+/// Reads ADDRESS/LENGTH, whether or not the length suits the address. Rust's own numbers may have a plus sign; these may not.
+pub(crate) fn read_pair(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let digits = length.starts_with(|c: char| c.is_ascii_digit());
+    Some((address.parse().ok()?, length.parse().ok().filter(|_| digits)?))
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let wrong = |wants: String| PrefixError { text: text.into(), wants };
+        let (address, length) =
+            read_pair(text).ok_or_else(|| wrong("write NETWORK/LENGTH, as in 10.1.0.0/16 or 2001:db8::/32".into()))?;
+        let network = Self::of(address, length).ok_or_else(|| wrong("the length is beyond the address".into()))?;
+        Self::new(address, length).ok_or_else(|| wrong(format!("it has bits beyond its length: write {network}")))
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.length)
@@ -70,8 +100,7 @@ mod tests {
     use super::*;
 
     fn prefix(text: &str) -> Prefix {
-        let (network, length) = text.split_once('/').unwrap();
-        Prefix::new(network.parse().unwrap(), length.parse().unwrap()).unwrap()
+        text.parse().unwrap()
     }
 
     #[test]

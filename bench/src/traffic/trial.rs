@@ -307,23 +307,26 @@ mod tests {
     use crate::addresses::{SINK_MAC, receiver_ip, sender_ip, sender_mac};
     use crate::testbed::Testbed;
 
+    /// A testbed, where one can be built.
+    fn bed() -> Option<Testbed> {
+        match testbed::require_root().and_then(|()| Cores::pick()) {
+            Ok(cores) => Some(Testbed::build(cores).unwrap()),
+            Err(why) => {
+                println!("skipped: {why}");
+                None
+            }
+        }
+    }
+
     /// Frames of 60 bytes straight from a generator to a sink: what is offered arrives, all of it, at more than a million
     /// frames a second.
     #[test]
     fn what_is_offered_arrives() {
-        if let Err(why) = testbed::require_root() {
-            println!("skipped: {why}");
-            return;
-        }
-        let cores = match Cores::pick() {
-            Ok(cores) => cores,
-            Err(why) => return println!("skipped: {why}"),
-        };
-        let bed = Testbed::build(cores).unwrap();
+        let Some(bed) = bed() else { return };
         // The cable to the receivers alone, from the host's end.
         let programs = Arc::new(Programs::load(64).unwrap());
         let station =
-            Station::new(programs, (&bed.host, &bed.out_device()), (&bed.receivers, &bed.sink_device()), cores)
+            Station::new(programs, (&bed.host, &bed.out_device()), (&bed.receivers, &bed.sink_device()), bed.cores)
                 .unwrap();
         let flows: Vec<Flow> = (0..8)
             .map(|i| Flow { source: sender_mac(i), destination: SINK_MAC, from: sender_ip(i), to: receiver_ip(i) })
@@ -370,15 +373,7 @@ mod tests {
         use crate::traffic::Target;
         use crate::traffic::flow::PORT_FLOW_0;
 
-        if let Err(why) = testbed::require_root() {
-            println!("skipped: {why}");
-            return;
-        }
-        let cores = match Cores::pick() {
-            Ok(cores) => cores,
-            Err(why) => return println!("skipped: {why}"),
-        };
-        let bed = Testbed::build(cores).unwrap();
+        let Some(bed) = bed() else { return };
         let targets: Vec<Target> = (0..8).map(|i| Target { to: receiver_ip(i), vlan: None }).collect();
         let programs = Arc::new(Programs::load_with(64, &targets).unwrap());
         bed.receivers.shell("for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $file; done\n").unwrap();
@@ -394,7 +389,7 @@ mod tests {
         let device = bed.host.ifindex(&bed.out_device()).unwrap();
         let start = Nanos::now().plus(Nanos(LEAD.as_nanos() as u64));
         programs.prepare(&pace.orders(start, 1, device, programs.targets()).unwrap(), &[flow], 60).unwrap();
-        let generator = Generating::start(programs, &bed.host, 60, cores).unwrap();
+        let generator = Generating::start(programs, &bed.host, 60, bed.cores).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         generator.stop().unwrap();
         for (i, socket) in sockets.iter().enumerate() {

@@ -47,13 +47,8 @@ impl Rig {
         let mut burst = frames.iter().map(|bytes| self.pool.frame_from(bytes).unwrap()).collect();
         self.bridge.forward(&mut self.pool, PortId(input), &mut burst, &mut self.out, self.now);
         assert!(burst.is_empty());
-        let mut sent = Vec::new();
-        self.out.drain(|port, burst| {
-            for frame in burst.drain(..) {
-                sent.push((port.index(), self.pool.to_vec(&frame)));
-                self.pool.free(frame);
-            }
-        });
+        let sent = self.out.take_all(&mut self.pool);
+        let mut sent: Vec<_> = sent.into_iter().map(|(port, frame)| (usize::from(port), frame)).collect();
         assert_eq!(self.pool.available(), before, "chunks are lost");
         sent.sort_by_key(|(port, _)| *port);
         sent

@@ -2,8 +2,8 @@
 //!
 //! A configuration is either whole and sound, or it is refused with every mistake that is in it, each with its line, so
 //! that one round of editing repairs all. The types here hold what was checked: indices instead of names, numbers
-//! instead of "1Gbit". Reading looks at nothing but the text, and the files of routes that it names. What this machine has is a question of its own
-//! ([`Config::warnings`]), because a file may be checked on one machine and run on another.
+//! instead of "1Gbit". Reading looks at nothing but the text, and the files of routes that it names. What this machine has
+//! is a question of its own ([`Config::warnings`]), because a file may be checked on one machine and run on another.
 //!
 //! It must never panic, whatever the text: `tests/fuzz` holds it to that.
 
@@ -14,6 +14,7 @@ mod machine;
 mod mistakes;
 mod port;
 mod read;
+mod route;
 mod route_file;
 mod section;
 mod span;

@@ -20,10 +20,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::mistakes::{one_line, quoted};
-use super::vrf::{objection_hop, objection_prefix};
+use super::route::{objection_hop, objection_prefix};
 use super::{ConfigError, Place, VrfInterfaceSpec, VrfSpec};
 use crate::fib::MAX_HOPS;
-use crate::prefix::Prefix;
+use crate::prefix::{Prefix, read_pair};
 use crate::rib::{Action, Hop, InterfaceId, Route};
 
 /// The largest file that is read: sixteen million routes, and their comments.
@@ -237,12 +237,7 @@ impl<'t, 'v> Reader<'t, 'v> {
 }
 
 fn read_prefix(text: &str) -> Result<Prefix, Objection<'_>> {
-    let parsed = text.split_once('/').and_then(|(network, length)| {
-        // Rust's numbers may have a plus sign.
-        let length = length.parse::<u8>().ok().filter(|_| length.starts_with(|c: char| c.is_ascii_digit()))?;
-        Some((network.parse::<IpAddr>().ok()?, length))
-    });
-    let Some((network, length)) = parsed else {
+    let Some((network, length)) = read_pair(text) else {
         let remedy = "write a route like 10.0.0.0/8 via 10.0.0.254, or 0.0.0.0/0 for all that no other route has";
         return Err((text, format!("{} is not a network", quoted(text)), remedy.into()));
     };

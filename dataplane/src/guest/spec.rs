@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::MemifAddress;
-use crate::prefix::Prefix;
+use crate::prefix::{Prefix, PrefixError};
 use crate::router::{InterfaceAddress, InterfaceConfig, RouteConfig, RouterConfig};
 use crate::units::Mac;
 
@@ -43,13 +43,8 @@ pub enum SpecError {
         wants: String,
     },
     /// Not a prefix.
-    #[error("\"{text}\" is not a prefix; {wants}")]
-    Prefix {
-        /// What was given.
-        text: String,
-        /// What it wants.
-        wants: String,
-    },
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
     /// A route to nowhere.
     #[error("route {0} leads nowhere; add via=GATEWAY or dev=N")]
     Nowhere(String),
@@ -146,19 +141,6 @@ impl FromStr for RouteConfig {
             return Err(SpecError::Nowhere(prefix.to_string()));
         }
         Ok(Self { prefix, gateway, interface })
-    }
-}
-
-impl FromStr for Prefix {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let wrong = |wants: String| SpecError::Prefix { text: text.into(), wants };
-        let parts = text.split_once('/').and_then(|(a, l)| Some((a.parse::<IpAddr>().ok()?, l.parse::<u8>().ok()?)));
-        let (address, length) =
-            parts.ok_or_else(|| wrong("write NETWORK/LENGTH, as in 10.1.0.0/16 or 2001:db8::/32".into()))?;
-        let network = Self::of(address, length).ok_or_else(|| wrong("the length is beyond the address".into()))?;
-        Self::new(address, length).ok_or_else(|| wrong(format!("it has bits beyond its length: write {network}")))
     }
 }
 

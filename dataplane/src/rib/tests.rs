@@ -21,8 +21,7 @@ fn rib(arena: &Arc<Arena>) -> Rib {
 }
 
 fn net(text: &str) -> Prefix {
-    let (network, length) = text.split_once('/').unwrap();
-    Prefix::new(network.parse().unwrap(), length.parse().unwrap()).unwrap()
+    text.parse().unwrap()
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -96,8 +96,7 @@ mod tests {
     use super::*;
 
     fn prefix(text: &str) -> Prefix {
-        let (network, length) = text.split_once('/').unwrap();
-        Prefix::new(network.parse().unwrap(), length.parse().unwrap()).unwrap()
+        text.parse().unwrap()
     }
 
     #[test]

@@ -134,8 +134,7 @@ impl Lab {
     }
 
     fn route(&mut self, to: &str, action: Action) {
-        let (network, length) = to.split_once('/').unwrap();
-        let prefix = Prefix::new(network.parse().unwrap(), length.parse().unwrap()).unwrap();
+        let prefix = to.parse().unwrap();
         self.rib.apply(Origin::Static, Change::Replace(Route { prefix, metric: 0, action })).unwrap();
     }
 
@@ -172,15 +171,7 @@ impl Lab {
     }
 
     fn sent(&mut self) -> Sent {
-        let mut sent = Vec::new();
-        let pool = &mut self.pool;
-        self.out.drain(|port, burst| {
-            for frame in burst.drain(..) {
-                sent.push((port.0, pool.to_vec(&frame)));
-                pool.free(frame);
-            }
-        });
-        sent
+        self.out.take_all(&mut self.pool)
     }
 
     fn drops(&self, port: usize, reason: DropReason) -> u64 {

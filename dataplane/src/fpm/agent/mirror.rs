@@ -192,8 +192,7 @@ mod tests {
     use crate::fpm::netlink::Messages;
 
     fn prefix(text: &str) -> Prefix {
-        let (network, length) = text.split_once('/').unwrap();
-        Prefix::new(network.parse().unwrap(), length.parse().unwrap()).unwrap()
+        text.parse().unwrap()
     }
 
     fn way(gateway: &str, device: u32) -> WireHop {

@@ -116,15 +116,7 @@ impl Lab {
     }
 
     fn sent(&mut self) -> Sent {
-        let mut sent = Vec::new();
-        let pool = &mut self.pool;
-        self.out.drain(|port, burst| {
-            for frame in burst.drain(..) {
-                sent.push((port.0, pool.to_vec(&frame)));
-                pool.free(frame);
-            }
-        });
-        sent
+        self.out.take_all(&mut self.pool)
     }
 
     fn drops(&self, port: u16) -> Vec<(DropReason, u64)> {
