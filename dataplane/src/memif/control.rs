@@ -5,20 +5,22 @@
 //! that it is over. Losing a peer, also by `kill -9`, is noticed by the end of its socket; a server then takes the next
 //! one, a client tries again.
 
+mod listening;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use listening::Listening;
+
 use super::bell;
-use super::handshake::{Offer, PROGRAM, Proposal, Refusal, Wish, check_init, expect_fds};
+use super::handshake::{Offer, Proposal, Refusal, Wish, check_init, expect_fds};
 use super::link::{Link, Mailbox, Role};
-use super::region::MAX_REGIONS;
-use super::socket::{self, Listener, Received};
+use super::socket::{self, Received};
 use super::state::{Peer, Shared};
-use super::wire::{Hello, MAX_LOG2_RING_SIZE, Message, VERSION};
+use super::wire::Message;
 use super::{MemifError, MemifOptions};
 
 /// How long a peer may take to say the next thing before it is connected.
@@ -27,11 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(100);
 /// How often a link that a worker still holds is looked at.
 const RETIRE: Duration = Duration::from_millis(20);
-/// Connections of one socket that have not said yet which interface they want; beyond, the oldest goes.
-const MAX_STRANGERS: usize = 32;
-/// Connections that one socket takes in a [`WINDOW`]: setting up and tearing down costs the whole process.
-const MAX_ACCEPTS: u32 = 64;
-const WINDOW: Duration = Duration::from_millis(100);
 /// Messages of one peer that are handled before it is another's turn.
 const MAX_MESSAGES: usize = 16;
 
@@ -55,16 +52,6 @@ struct Inner {
     sessions: HashMap<u64, Session>,
     /// Links that are over but may still be in a worker's hands.
     retired: Vec<Arc<Link>>,
-}
-
-/// A socket that servers listen on.
-struct Listening {
-    listener: Listener,
-    path: PathBuf,
-    window: Instant,
-    accepted: u32,
-    /// Not listened to until then.
-    paused: Option<Instant>,
 }
 
 /// One memif.
@@ -238,81 +225,6 @@ impl Inner {
         match unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Listens on `path`, unless another memif of this process has us do so already.
-    fn listen(&mut self, path: &Path) -> Result<(), MemifError> {
-        if self.listeners.values().any(|l| l.path == path) {
-            return Ok(());
-        }
-        let listener = Listener::bind(path)?;
-        let token = self.token();
-        for fd in listener.fds() {
-            self.watch(fd, token, libc::EPOLLIN as u32).map_err(MemifError::Control)?;
-        }
-        let listening =
-            Listening { listener, path: path.to_owned(), window: Instant::now(), accepted: 0, paused: None };
-        self.listeners.insert(token, listening);
-        Ok(())
-    }
-
-    /// Takes new connections and greets them.
-    fn accept(&mut self, token: u64) {
-        let now = Instant::now();
-        loop {
-            let Some(listening) = self.listeners.get_mut(&token) else { return };
-            if now.duration_since(listening.window) > WINDOW {
-                (listening.window, listening.accepted) = (now, 0);
-            }
-            if listening.accepted >= MAX_ACCEPTS {
-                listening.paused = Some(now + WINDOW);
-                return self.set_listening(token, 0);
-            }
-            let Some(socket) = listening.listener.accept() else { return };
-            listening.accepted += 1;
-            let hello = self.hello(token);
-            if socket::send(socket.as_fd(), &hello.encode(), None).is_ok() {
-                self.open(socket, Some(token), None, Stage::Stranger, now);
-            }
-            self.limit_strangers(token);
-        }
-    }
-
-    fn set_listening(&self, token: u64, events: u32) {
-        if let Some(listening) = self.listeners.get(&token) {
-            for fd in listening.listener.fds() {
-                let _ = self.epoll(libc::EPOLL_CTL_MOD, fd, token, events);
-            }
-        }
-    }
-
-    /// What the interfaces on this socket can take; which of them is wanted is not known yet.
-    fn hello(&self, listener: u64) -> Message {
-        let path = self.listeners.get(&listener).map(|l| l.path.as_path());
-        let on_it = self
-            .interfaces
-            .values()
-            .filter(|i| i.options.role == Role::Server && Some(i.options.socket.as_path()) == path);
-        let most = on_it.map(|i| i.options.rings).max().unwrap_or(1) - 1;
-        Message::Hello(Hello {
-            name: PROGRAM.into(),
-            min_version: VERSION,
-            max_version: VERSION,
-            max_region: MAX_REGIONS - 1,
-            max_m2s_ring: most,
-            max_s2m_ring: most,
-            max_log2_ring_size: MAX_LOG2_RING_SIZE,
-        })
-    }
-
-    /// Strangers who only connect must not keep others out: the oldest makes room.
-    fn limit_strangers(&mut self, listener: u64) {
-        let strangers = || self.sessions.iter().filter(|(_, s)| s.listener == Some(listener) && s.interface.is_none());
-        if strangers().count() > MAX_STRANGERS
-            && let Some(oldest) = strangers().min_by_key(|(_, s)| s.since).map(|(token, _)| *token)
-        {
-            self.close(oldest, "too many connections that say nothing", true);
         }
     }
 
