@@ -39,6 +39,13 @@ pub struct OpenPort {
     pub limits: PortLimits,
 }
 
+impl OpenPort {
+    /// One that is neither a device, nor a memif, nor a tap.
+    fn plain(workers: Vec<usize>, counters: Vec<Arc<Counters>>, mode: String, limits: PortLimits) -> Self {
+        Self { workers, counters, mode, device: None, memif: None, mac: None, ifindex: None, carrier: None, limits }
+    }
+}
+
 /// What binds a port: its own limits, and whose it is.
 struct Bound {
     limits: PortLimits,
@@ -212,17 +219,8 @@ impl Opening<'_> {
         }
         let limits = bound.limits;
         let mac = Some(device.mac());
-        Ok(OpenPort {
-            workers,
-            counters,
-            mode,
-            device: Some(Arc::new(device)),
-            memif: None,
-            mac,
-            ifindex: None,
-            carrier: None,
-            limits,
-        })
+        let device = Some(Arc::new(device));
+        Ok(OpenPort { device, mac, ..OpenPort::plain(workers, counters, mode, limits) })
     }
 
     fn memif(&mut self, id: PortId, spec: &PortSpec, memif: &MemifSpec) -> Result<OpenPort, EngineError> {
@@ -250,17 +248,7 @@ impl Opening<'_> {
             workers.push(worker);
         }
         let (mode, limits) = (String::new(), bound.limits);
-        Ok(OpenPort {
-            workers,
-            counters,
-            mode,
-            device: None,
-            memif: Some(control),
-            mac: None,
-            ifindex: None,
-            carrier: None,
-            limits,
-        })
+        Ok(OpenPort { memif: Some(control), ..OpenPort::plain(workers, counters, mode, limits) })
     }
 
     fn tap(&mut self, id: PortId, spec: &PortSpec, tap: &TapSpec) -> Result<OpenPort, EngineError> {
@@ -293,16 +281,6 @@ impl Opening<'_> {
         let bound = Bound::new(spec, guest_of(self.config, id.index()));
         let counters = vec![self.give(worker, id, port, &bound)];
         let limits = bound.limits;
-        OpenPort {
-            workers: vec![worker],
-            counters,
-            mode,
-            device: None,
-            memif: None,
-            mac: None,
-            ifindex: None,
-            carrier: None,
-            limits,
-        }
+        OpenPort::plain(vec![worker], counters, mode, limits)
     }
 }
