@@ -89,6 +89,18 @@ pub fn spread(values: &[f64]) -> Option<f64> {
     Some((largest - smallest) / middle)
 }
 
+/// One contender's figures beside another's of the same turns, in words: the median of the ratios, and how far they lie
+/// apart. None where one of the two lost a turn, which would shift all that follow.
+pub fn beside(ours: &[f64], others: &[f64]) -> Option<String> {
+    if ours.len() != others.len() {
+        return None;
+    }
+    let mut each: Vec<f64> = ours.iter().zip(others).map(|(a, b)| a / b).collect();
+    each.sort_by(f64::total_cmp);
+    let (least, most) = (each.first()?, each.last()?);
+    Some(format!("{:.2} ({least:.2} to {most:.2}, {} turns)", median(&each), each.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cpu::Cores;
-use crate::figures::{FrameSize, median, spread};
+use crate::figures::{FrameSize, beside, median, spread};
 use crate::peers::{self, Circulation, GuestKind, Path, Setup};
 use crate::report::{self, PeerRow};
 use crate::run::{self, Item, Options, Shortfalls, take_turns};
@@ -77,21 +77,9 @@ fn ratios(field: &[Contender]) -> Vec<String> {
     let mut lines = Vec::new();
     for ours in field.iter().filter(|c| matches!(c.path, Path::Pointsman(_))) {
         for other in field.iter().filter(|c| c.path != ours.path && c.guests == ours.guests) {
-            // A round that lost one of the two would shift all that follow.
-            if ours.pps.len() != other.pps.len() {
-                continue;
-            }
-            let mut each: Vec<f64> = ours.pps.iter().zip(&other.pps).map(|(a, b)| a / b).collect();
-            each.sort_by(f64::total_cmp);
-            if let (Some(least), Some(most)) = (each.first(), each.last()) {
-                lines.push(format!(
-                    "{} / {}, {} guests: {:.2} ({least:.2} to {most:.2}, {} pairs)",
-                    ours.path.label(),
-                    other.path.label(),
-                    ours.guests,
-                    median(&each),
-                    each.len()
-                ));
+            if let Some(ratio) = beside(&ours.pps, &other.pps) {
+                let (path, other) = (ours.path.label(), other.path.label());
+                lines.push(format!("{path} / {other}, {} guests: {ratio}", ours.guests));
             }
         }
     }

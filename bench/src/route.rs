@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use crate::addresses::{receiver_ip, router_in_mac, sender_ip, sender_mac};
 use crate::cpu::Cores;
-use crate::figures::{FrameSize, median, spread};
+use crate::figures::{FrameSize, beside, median, spread};
 use crate::peers::{self, Path, Peer, Routed};
 use crate::report::{self, RouteFigure, RouteRow, UpdateRow};
 use crate::route_updates::{self, Sockets};
@@ -264,24 +264,9 @@ fn ratios(field: &[Contender]) -> Vec<String> {
     pairs.push((vrf(MILLION), vrf(1)));
     pairs.push(((Path::PointsmanVrf, 1, MANY), (Path::PointsmanVrf, 1, 1)));
     let find = |wanted| field.iter().find(|contender| contender.arrangement == wanted);
-    let mut lines = Vec::new();
-    for (one, other) in pairs {
-        let (Some(a), Some(b)) = (find(one), find(other)) else { continue };
-        // A turn that lost one of the two would shift all that follow.
-        if a.best.len() != b.best.len() {
-            continue;
-        }
-        let mut each: Vec<f64> = a.values().iter().zip(b.values()).map(|(a, b)| a / b).collect();
-        each.sort_by(f64::total_cmp);
-        if let (Some(least), Some(most)) = (each.first(), each.last()) {
-            let middle = median(&each);
-            let pairs = each.len();
-            lines.push(format!(
-                "{} / {}: {middle:.2} ({least:.2} to {most:.2}, {pairs} turns)",
-                name(one),
-                name(other)
-            ));
-        }
-    }
-    lines
+    let line = |(one, other)| {
+        let (a, b) = (find(one)?, find(other)?);
+        Some(format!("{} / {}: {}", name(one), name(other), beside(&a.values(), &b.values())?))
+    };
+    pairs.into_iter().filter_map(line).collect()
 }

@@ -99,8 +99,7 @@ fn messages(routes: &[RouteTo], step: Step) -> Vec<u8> {
     let (mut stream, mut message) = (Vec::with_capacity(routes.len() * 64), Vec::new());
     for (n, route) in routes.iter().enumerate() {
         message.clear();
-        let Some(prefix) = route.prefix.prefix() else { continue };
-        let to = (prefix, Some(20));
+        let to = (route.prefix, Some(20));
         match step {
             Step::Delete => {
                 let how = (kind::DELETE_ROUTE, flag::REQUEST);
@@ -138,7 +137,7 @@ fn send(feed: &mut UnixStream, stream: &[u8], sockets: &Sockets, routes: &[Route
     let begin = Instant::now();
     feed.write_all(stream).context("the engine's feed")?;
     loop {
-        if way(&sockets.control, last.prefix.first().into())? == wanted {
+        if way(&sockets.control, last.prefix.network())? == wanted {
             return Ok(begin.elapsed());
         }
         if begin.elapsed() > PATIENCE {

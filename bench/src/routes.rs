@@ -4,8 +4,7 @@
 //! in about the parts that the Internet's table has, and a few that are longer than 24 bits, as a network's own are. The
 //! same table comes out every time. A smaller table is an even sample of the larger one, so that it spans as much.
 
-use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use pointsman_dataplane::prefix::Prefix;
 use pointsman_dataplane::wire::ethernet::VlanId;
@@ -20,33 +19,16 @@ pub const MILLION: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteTo {
     /// The network.
-    pub prefix: Network,
+    pub prefix: Prefix,
     /// One of the receivers.
     pub via: Ipv4Addr,
 }
 
-/// A network of IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    first: u32,
-    length: u8,
-}
-
-impl Network {
-    /// Its first address.
-    pub const fn first(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.first)
-    }
-
-    /// In the engine's words.
-    pub fn prefix(self) -> Option<Prefix> {
-        Prefix::new(self.first().into(), self.length)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from_bits(self.first), self.length)
+/// The first address of an IPv4 network.
+pub fn first(network: Prefix) -> u32 {
+    match network.network() {
+        IpAddr::V4(first) => first.to_bits(),
+        IpAddr::V6(_) => 0,
     }
 }
 
@@ -97,7 +79,7 @@ pub fn table(n: usize) -> Vec<RouteTo> {
             continue;
         }
         next += size;
-        all.push(Network { first, length });
+        all.extend(Prefix::new(Ipv4Addr::from_bits(first).into(), length));
     }
     let of = |i: usize| RouteTo { prefix: all[i * MILLION / n], via: receiver_ip(i % MAX_ROUTERS) };
     (0..n).map(of).collect()
@@ -109,7 +91,7 @@ pub fn targets(routes: &[RouteTo]) -> Vec<Target> {
     let mut targets: Vec<Target> = routes
         .iter()
         .map(|route| {
-            let Network { first, length } = route.prefix;
+            let (first, length) = (first(route.prefix), route.prefix.length());
             let host = if length == 32 { 0 } else { dice.below(1 << (32 - length)) };
             Target { to: Ipv4Addr::from_bits(first + host), vlan: None }
         })
@@ -134,15 +116,15 @@ mod tests {
         let routes = table(MILLION);
         assert_eq!(routes.len(), MILLION);
         for pair in routes.windows(2) {
-            let end = u64::from(pair[0].prefix.first) + (1 << (32 - pair[0].prefix.length));
-            assert!(end <= u64::from(pair[1].prefix.first), "{} {}", pair[0].prefix, pair[1].prefix);
+            let end = u64::from(first(pair[0].prefix)) + (1 << (32 - pair[0].prefix.length()));
+            assert!(end <= u64::from(first(pair[1].prefix)), "{} {}", pair[0].prefix, pair[1].prefix);
         }
         for route in &routes {
-            let first = Ipv4Addr::from_bits(route.prefix.first).octets()[0];
+            let first = first(route.prefix) >> 24;
             assert!(first != 10 && first != 127 && (1..224).contains(&first), "{}", route.prefix);
         }
-        let last = &routes[MILLION - 1].prefix;
-        assert!(last.first >> 24 < 224 && last.first >> 24 > 100, "{last}");
+        let last = routes[MILLION - 1].prefix;
+        assert!(first(last) >> 24 < 224 && first(last) >> 24 > 100, "{last}");
     }
 
     #[test]
@@ -152,8 +134,8 @@ mod tests {
         let mut hit = vec![0; routes.len()];
         for target in targets(&routes) {
             let to = target.to.to_bits();
-            let at = routes.partition_point(|route| route.prefix.first <= to) - 1;
-            assert!(to - routes[at].prefix.first < 1 << (32 - routes[at].prefix.length).min(31));
+            let at = routes.partition_point(|route| first(route.prefix) <= to) - 1;
+            assert!(to - first(routes[at].prefix) < 1 << (32 - routes[at].prefix.length()).min(31));
             hit[at] += 1;
         }
         assert!(hit.iter().all(|&n| n == 1));
