@@ -5,13 +5,13 @@
 mod fpm_book;
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fpm_book::{Book, hop};
 use pointsman_dataplane::fpm::{Feed, FeedConfig, Place, TableId};
 use pointsman_dataplane::rib::{Action, InterfaceId};
+use support::frr::Frr;
 use support::{Bed, POINTSMAN, Program, sh, try_sh, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,30 +77,10 @@ impl Router {
         }
     }
 
-    /// zebra and staticd with these static routes.
-    fn frr(&self, routes: &str) -> [Program; 2] {
-        let folder = &self.bed.folder;
-        // The daemons give up root.
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let at = folder.display().to_string();
-        let zebra = self.bed.file("zebra.conf", "fpm address 127.0.0.1\n").display().to_string();
-        let fixed = self.bed.file("staticd.conf", routes).display().to_string();
-        let socket = format!("{at}/zserv.api");
-        let daemon = |name: &str, more: &[&str]| {
-            let program = format!("/usr/lib/frr/{name}");
-            let pid = format!("{at}/{name}.pid");
-            let command =
-                [&[&program, "--vty_socket", &at, "-z", &socket, "-i", &pid, "--log", "stdout"], more].concat();
-            Program::start(&self.host, &command, folder, name)
-        };
-        let zebra = daemon("zebra", &["-M", "dplane_fpm_nl", "-f", &zebra]);
-        zebra.wait_until("listening", || std::path::Path::new(&socket).exists());
-        [zebra, daemon("staticd", &["-f", &fixed])]
-    }
-
-    fn vtysh(&self, lines: &[&str]) {
-        let lines: Vec<_> = ["conf t"].iter().chain(lines).map(|line| format!("-c '{line}'")).collect();
-        sh(&format!("vtysh --vty_socket {} {}", self.bed.folder.display(), lines.join(" ")));
+    /// zebra, which tells its routes to port 2620 of its namespace, and staticd with these.
+    fn frr(&self, routes: &str) -> Frr {
+        let configs = [("zebra", "fpm address 127.0.0.1\n"), ("staticd", routes)];
+        Frr::start(&self.bed, &self.host, &["-M", "dplane_fpm_nl"], &configs)
     }
 }
 
@@ -113,7 +93,7 @@ fn frr_tells_its_routes_and_a_restart_removes_what_vanished() {
     let feed = router.feed(Place::Tcp("127.0.0.1:2620".parse().unwrap()), Duration::from_secs(5), netns);
     let both = "ip route 192.0.2.0/24 10.0.0.2\nip route 198.51.100.0/24 10.0.0.2\nip route 198.51.100.0/24 10.0.1.2\n\
                 ipv6 route 2001:db8:9::/48 2001:db8:0:1::2\n";
-    let frr = router.frr(both);
+    let mut frr = router.frr(both);
     let two = [hop("10.0.0.2", 0, 1), hop("10.0.1.2", 1, 1)];
     router.wait("static routes", |book| {
         book.ways("192.0.2.0/24") == [hop("10.0.0.2", 0, 1)]
@@ -121,7 +101,7 @@ fn frr_tells_its_routes_and_a_restart_removes_what_vanished() {
             && book.ways("2001:db8:9::/48") == [hop("2001:db8:0:1::2", 1, 1)]
     });
     // Changes.
-    router.vtysh(&["ip route 203.0.113.0/24 blackhole", "no ip route 198.51.100.0/24 10.0.0.2"]);
+    frr.configure(&["ip route 203.0.113.0/24 blackhole", "no ip route 198.51.100.0/24 10.0.0.2"]);
     router.wait("changes", |book| {
         book.action(TableId::MAIN, "203.0.113.0/24") == Some(Action::Blackhole)
             && book.ways("198.51.100.0/24") == two[1..]
@@ -135,15 +115,13 @@ fn frr_tells_its_routes_and_a_restart_removes_what_vanished() {
     assert_eq!(feed.report().turned_away, 1);
     // It is killed and comes again with less: routes stay until then, and go when it has had its time.
     let before = router.book.len();
-    for daemon in frr {
-        daemon.end(libc::SIGKILL);
-    }
+    frr.kill();
     wait_for("its end", PATIENCE, || feed.report().client.is_none());
     assert_eq!(router.book.len(), before);
     router.book.take_log();
-    for route in sh(&format!("ip -n {namespace} route show proto static")).lines() {
-        sh(&format!("ip -n {namespace} route del {}", route.split(" nhid").next().unwrap()));
-    }
+    // Nor does the kernel keep them: a new zebra takes for its own what it finds there, and may tell it.
+    router.ip("nexthop flush");
+    router.ip("route del blackhole 203.0.113.0/24");
     let _frr = router.frr("ip route 192.0.2.0/24 10.0.1.2\n");
     router.wait("the sweep", |book| {
         book.ways("192.0.2.0/24") == [hop("10.0.1.2", 1, 1)]
