@@ -50,6 +50,13 @@ pub trait Port: Send {
         let _ = sleep;
     }
 
+    /// Whether frames that it took are still to be shown to whoever sends them, because that one had no room. It is flushed
+    /// again in the next breath.
+    #[inline]
+    fn is_unsent(&self) -> bool {
+        false
+    }
+
     /// When the port wants to be flushed although nothing arrives: a shaped port with frames in its queue.
     fn deadline(&self) -> Option<Nanos> {
         None

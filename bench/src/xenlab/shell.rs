@@ -27,6 +27,9 @@ pub struct Pending {
 /// Ends a script's output, followed by its exit status.
 const END: &[u8] = b"@@status ";
 
+/// Said by a script before anything else.
+const BEGUN: &[u8] = b"@@begun\n";
+
 /// Says that a script is ready for what it reads.
 const GO: &[u8] = b"@@go\n";
 
@@ -51,8 +54,8 @@ impl Shell {
     pub fn start(&self, script: &str) -> Result<Pending> {
         let mut pending = self.open(script)?;
         let wrapped = format!(
-            "exec 2>&1; PATH=/usr/lib/xen:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; cd /root; (\n{script}\n) \
-             </dev/null; echo '@@status '$?; exit\n"
+            "exec 2>&1; PATH=/usr/lib/xen:/usr/sbin:/usr/bin:/sbin:/bin; export PATH; cd /root; echo @@begun; \
+             (\n{script}\n) </dev/null; echo '@@status '$?; exit\n"
         );
         pending.stream.write_all(wrapped.as_bytes()).with_context(|| self.name.clone())?;
         Ok(pending)
@@ -84,6 +87,15 @@ impl Shell {
 }
 
 impl Pending {
+    /// Waits until it runs: what comes now cannot be earlier, however slow the way to its machine is.
+    ///
+    /// # Errors
+    /// It did not begin within `patience`.
+    pub fn begun(mut self, patience: Duration) -> Result<Self> {
+        self.wait_for(BEGUN, patience)?;
+        Ok(self)
+    }
+
     /// Waits for its end; its output.
     ///
     /// # Errors
@@ -137,7 +149,8 @@ impl Pending {
     }
 
     fn output(&self) -> String {
-        String::from_utf8_lossy(&self.said[..self.end().unwrap_or(self.said.len())]).into_owned()
+        let said = &self.said[..self.end().unwrap_or(self.said.len())];
+        String::from_utf8_lossy(said.strip_prefix(BEGUN).unwrap_or(said)).into_owned()
     }
 }
 
@@ -162,8 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn output_comes_without_its_end() {
-        assert_eq!(answering(b"a\nb\n@@status 0\n").run("x", Duration::from_secs(5)).unwrap(), "a\nb\n");
+    fn output_comes_without_its_begin_and_end() {
+        let far = answering(b"@@begun\na\nb\n@@status 0\n");
+        let pending = far.start("x").unwrap().begun(Duration::from_secs(5)).unwrap();
+        assert_eq!(pending.finish(Duration::from_secs(5)).unwrap(), "a\nb\n");
     }
 
     #[test]

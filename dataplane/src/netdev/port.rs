@@ -25,6 +25,12 @@ const MAX_CHUNKS: usize = 18;
 /// Group frames a second that the host gets copies of; each costs a system call. Beyond that a storm is a storm.
 const HOST_COPIES_PER_SECOND: u32 = 10_000;
 
+/// How often the kernel is asked what it dropped: that is a system call for each queue.
+const STATISTICS: Nanos = Nanos::from_millis(100);
+
+/// When a device that had no room is tried again, while there is nothing else to do.
+const RETRY: Nanos = Nanos::from_micros(50);
+
 /// How often the transmit ring is kicked before a piece: each call sends as much as the kernel does in one go.
 const KICKS: usize = 64;
 
@@ -64,6 +70,7 @@ pub struct NetdevPort {
     /// Copies that the host may still get before the next tick refills them.
     host_copies: u32,
     last_tick: Nanos,
+    last_statistics: Nanos,
 }
 
 impl NetdevPort {
@@ -86,6 +93,7 @@ impl NetdevPort {
             watched: false,
             host_copies: HOST_COPIES_PER_SECOND / 100,
             last_tick: Nanos::now(),
+            last_statistics: Nanos(0),
         };
         port.refill(pool);
         port
@@ -164,13 +172,26 @@ impl NetdevPort {
         }
     }
 
+    /// Has the kernel send what it was shown: all of it, unless the device is full.
+    #[inline]
+    fn kick(&mut self) {
+        loop {
+            let before = self.socket.tx.taken();
+            self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
+            // Not all, and no less than a call does: it was the call that ended, not the device's room.
+            if !self.unkicked || self.socket.tx.taken().wrapping_sub(before) < self.socket.budget {
+                break;
+            }
+        }
+    }
+
     /// Sends a piece, behind all that was put into the ring before.
     fn send_piece(&mut self, pool: &mut Pool, frame: Frame) {
         for _ in 0..KICKS {
             if !self.unkicked {
                 break;
             }
-            self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
+            self.kick();
         }
         self.reclaim(pool);
         let sent = match (&self.pieces, pool.offload(&frame)) {
@@ -315,7 +336,7 @@ impl Port for NetdevPort {
     #[inline]
     fn flush(&mut self, pool: &mut Pool) {
         if self.unkicked {
-            self.unkicked = self.socket.tx.needs_wakeup() && !self.socket.kick_tx();
+            self.kick();
             self.reclaim(pool);
         } else if self.room() < BURST {
             // The kernel goes on only when it has somewhere to put what it is done with.
@@ -338,14 +359,27 @@ impl Port for NetdevPort {
         self.last_tick = now;
         self.reclaim(pool);
         self.refill(pool);
-        self.count_kernel_drops();
+        if now.since(self.last_statistics) >= STATISTICS {
+            self.last_statistics = now;
+            self.count_kernel_drops();
+        }
     }
 
     fn arm(&mut self, sleep: &Sleep) -> bool {
         if !self.watched {
             self.watched = sleep.watch(self.socket.as_fd()).is_ok();
         }
-        self.watched && !self.unkicked && self.socket.rx.ready() == 0
+        self.watched && self.socket.rx.ready() == 0
+    }
+
+    /// The kernel tells nobody when a device has room again.
+    fn deadline(&self) -> Option<Nanos> {
+        self.unkicked.then(|| Nanos::now().plus(RETRY))
+    }
+
+    #[inline]
+    fn is_unsent(&self) -> bool {
+        self.unkicked
     }
 
     fn accepts(&self) -> Offloads {

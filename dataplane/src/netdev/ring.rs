@@ -125,6 +125,12 @@ impl<T: Copy> Ring<T> {
         room
     }
 
+    /// How many entries the kernel has taken, modulo 2^32 (fill and transmit rings).
+    #[inline]
+    pub fn taken(&self) -> u32 {
+        Self::load(self.consumer, Ordering::Relaxed)
+    }
+
     /// Puts one entry; [`room`](Self::room) has told that there is a slot.
     #[inline]
     pub fn put(&mut self, entry: T) {

@@ -47,10 +47,14 @@ pub struct Socket {
     pub completion: Ring<u64>,
     /// How it is bound.
     pub mode: SocketMode,
+    /// Frames that one [`kick_tx`](Self::kick_tx) sends at most in copy mode.
+    pub budget: u32,
 }
 
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h (kernel 6.17): frames that one `sendto` may send in copy mode.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// As many as it sends with an older kernel (`TX_BATCH_SIZE` of net/xdp/xsk.c), or where nothing else was asked for.
+const TX_BATCH_SIZE: u32 = 32;
 
 impl Socket {
     /// Makes a socket on `memory` and binds it to `queue` of the device `ifindex` in `mode`.
@@ -82,17 +86,18 @@ impl Socket {
         let completion = map(libc::XDP_UMEM_COMPLETION_RING, libc::XDP_UMEM_PGOFF_COMPLETION_RING);
         let rx = map(libc::XDP_RX_RING, libc::XDP_PGOFF_RX_RING as u64);
         let tx = map(libc::XDP_TX_RING, libc::XDP_PGOFF_TX_RING as u64);
-        let socket = Self {
+        let mut socket = Self {
             fill: Ring::map(fd.as_fd(), fill, sizes.rx, &offsets.fr)?,
             completion: Ring::map(fd.as_fd(), completion, sizes.tx, &offsets.cr)?,
             rx: Ring::map(fd.as_fd(), rx, sizes.rx, &offsets.rx)?,
             tx: Ring::map(fd.as_fd(), tx, sizes.tx, &offsets.tx)?,
             mode,
+            budget: TX_BATCH_SIZE,
             fd,
         };
-        let budget: u32 = sizes.tx;
-        // An older kernel does not know the option and keeps its 32: then a full burst takes two calls.
-        let _ = socket.set_option(libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget as libc::c_int);
+        if socket.set_option(libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, sizes.tx as libc::c_int).is_ok() {
+            socket.budget = sizes.tx;
+        }
         let mut flags = libc::XDP_SHARED_UMEM;
         if owner.is_none() {
             // XDP_COPY and XDP_ZEROCOPY are told only by the socket that registers; the others inherit.

@@ -130,6 +130,11 @@ impl Port for Shaped {
         self.inner.flush(pool);
     }
 
+    #[inline]
+    fn is_unsent(&self) -> bool {
+        self.inner.is_unsent()
+    }
+
     fn notify(&mut self) {
         self.inner.notify();
     }

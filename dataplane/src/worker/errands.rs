@@ -38,6 +38,9 @@ impl Worker {
 
     fn detach(&mut self, id: PortId) -> Done {
         self.routes[id.index()] = Route::Nowhere;
+        if let Some(turns) = &mut self.turns {
+            turns.forget(id);
+        }
         self.full.retain(|watch| watch.port != id);
         let mut back = Done::new();
         let mut moved: Vec<Option<usize>> = Vec::with_capacity(self.slots.len());

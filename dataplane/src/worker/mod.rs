@@ -5,6 +5,7 @@
 //! told once a breath and not once a burst. A breath that found nothing is followed by a little spinning, then by sleep
 //! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
 
+mod clock;
 mod doorbell;
 mod errands;
 mod traced;
@@ -27,6 +28,7 @@ use crate::shares::{Shares, Weight};
 use crate::timeslice;
 use crate::trace::{Tracer, Traces};
 use crate::units::{GuestId, Nanos, PortId};
+use clock::Clock;
 use turns::Turns;
 
 /// How often a busy worker does what is due now and then.
@@ -158,6 +160,7 @@ pub struct Worker {
     /// Since when a peer has been left untold.
     untold_since: Option<Nanos>,
     tracer: Tracer,
+    clock: Clock,
 }
 
 impl Worker {
@@ -200,6 +203,7 @@ impl Worker {
             turns: None,
             untold_since: None,
             tracer: Tracer::default(),
+            clock: Clock::new(),
         })
     }
 
@@ -284,7 +288,7 @@ impl Worker {
             tracing::debug!("{}: no turns that suit a shared core: {e}", self.config.name);
         }
         let mut burst = Burst::new();
-        let mut now = Nanos::now();
+        let mut now = self.clock.now();
         let mut next_tick = now;
         let mut idle_since: Option<Nanos> = None;
         // Ports that came up or went down while we slept, or came just now, are not to wait for the next tick.
@@ -299,7 +303,7 @@ impl Worker {
                 self.note_up();
             }
             let began = now;
-            now = Nanos::now();
+            now = self.clock.now();
             if let Some(turns) = &mut self.turns {
                 turns.end(now, frames == 0);
             }
@@ -327,7 +331,7 @@ impl Worker {
             }
             self.rest(now);
             changed = true;
-            now = Nanos::now();
+            now = self.clock.now();
         }
         for slot in &mut self.slots {
             slot.port.flush(&mut self.pool);
@@ -362,7 +366,7 @@ impl Worker {
                 self.push(guest, (guest == GuestId::UPLINKS).then_some(index));
             }
             if let Some(turns) = &mut self.turns {
-                turns.charge(guest, whole, Nanos::now());
+                turns.charge(guest, whole, self.clock.now());
             }
         }
         for index in 0..self.peers.len() {
@@ -389,7 +393,7 @@ impl Worker {
             self.push(source, None);
             if let Some(turns) = &mut self.turns {
                 // Who sends through another worker waits there for its turn.
-                turns.charge(source, false, Nanos::now());
+                turns.charge(source, false, self.clock.now());
             }
         }
         taken as u64
@@ -453,7 +457,7 @@ impl Worker {
         for slot in &mut self.slots {
             if slot.pushed {
                 slot.port.flush(&mut self.pool);
-                slot.pushed = false;
+                slot.pushed = slot.port.is_unsent();
                 slot.untold = true;
                 self.untold_since.get_or_insert(now);
             }

@@ -101,11 +101,24 @@ impl Turns {
         self.guests.get(port.index()).copied().unwrap_or(GuestId::UPLINKS)
     }
 
-    /// A port is this guest's from now on.
+    /// A port is this guest's from now on. With its first port a guest begins anew: somebody else had its place before.
     pub(super) fn set_guest(&mut self, port: PortId, guest: GuestId) {
+        if guest != GuestId::UPLINKS && !self.guests.contains(&guest) {
+            if let Some(account) = self.accounts.get_mut(guest.index()) {
+                *account = Account::default();
+            }
+            if let Some(used) = self.used.get(guest.index()) {
+                used.store(0, Relaxed);
+            }
+        }
         if let Some(of) = self.guests.get_mut(port.index()) {
             *of = guest;
         }
+    }
+
+    /// A port is nobody's.
+    pub(super) fn forget(&mut self, port: PortId) {
+        self.set_guest(port, GuestId::UPLINKS);
     }
 
     /// A breath begins.
@@ -309,6 +322,20 @@ mod tests {
                 assert!((used[n] / used[0] / exact - 1.0).abs() < 0.02, "{used:?} at {prices:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_takes_another_s_place_has_used_nothing() {
+        let mut turns = turns(&[1, 1]);
+        compete(&mut turns, &[100, 100], Nanos::from_millis(10));
+        assert!(times(&turns, 2)[0] > 0.0);
+        turns.forget(PortId(1));
+        turns.set_guest(PortId(1), GuestId(1));
+        assert_eq!(times(&turns, 2)[0], 0.0);
+        // A second port is no new guest.
+        let before = times(&turns, 2)[1];
+        turns.set_guest(PortId(1), GuestId(2));
+        assert!(before > 0.0 && times(&turns, 2)[1] == before);
     }
 
     #[test]
