@@ -3,7 +3,7 @@
 
 mod memif_peer;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::SeqCst;
 
 use memif_peer::{Memory, Ours, Place, Talk, Way, honest_peer_works, init, listen, until};
@@ -89,6 +89,17 @@ fn serve(talk: &Talk) -> Memory {
     }
 }
 
+/// Our client and a server that has behaved so far.
+fn joined() -> (Place, OwnedFd, Ours, Talk, Memory) {
+    let place = Place::new();
+    let listener = listen(&place.0);
+    let mut ours = Ours::start(&place.options(Role::Client));
+    let talk = Talk::accept(&listener);
+    let memory = serve(&talk);
+    until("up", || ours.is_up());
+    (place, listener, ours, talk, memory)
+}
+
 #[test]
 fn servers_that_break_the_rings() {
     // The second ring follows the first at the next 128 bytes; `Memory` expects it at 4096.
@@ -108,12 +119,7 @@ fn servers_that_break_the_rings() {
         (|memory| memory.tail(Way::S2m).store(5, SeqCst), push_much, "index moved"),
     ];
     for (evil, work, reason) in cases {
-        let place = Place::new();
-        let listener = listen(&place.0);
-        let mut ours = Ours::start(&place.options(Role::Client));
-        let talk = Talk::accept(&listener);
-        let memory = serve(&talk);
-        until("up", || ours.is_up());
+        let (place, listener, mut ours, talk, memory) = joined();
         evil(&memory);
         until("detached", || {
             work(&mut ours);
@@ -139,12 +145,7 @@ fn push_much(ours: &mut Ours) {
 
 #[test]
 fn a_server_may_scribble_over_offsets_in_vain() {
-    let place = Place::new();
-    let listener = listen(&place.0);
-    let mut ours = Ours::start(&place.options(Role::Client));
-    let talk = Talk::accept(&listener);
-    let memory = serve(&talk);
-    until("up", || ours.is_up());
+    let (_place, _listener, mut ours, _talk, memory) = joined();
     ours.receive();
     let ring = 128 + 16 * 64;
     for slot in 0..64 {

@@ -3,7 +3,8 @@
 //! A worker asks for the time after every burst. Where reading the clock needs no system call that costs 25 ns. In dom0 of
 //! Xen it needs one, unless hypervisor and kernel agree that the processor's clock is good for more (`PVCLOCK_TSC_STABLE_BIT`,
 //! by default they do not), and a system call there is dear: it goes through the hypervisor twice. So the processor's clock
-//! is trusted, but never for longer than [`HORIZON`]: whatever becomes of its rate, the error stays below that.
+//! is trusted, but never for longer than [`HORIZON`], and never across a sleep, in which some processors' clocks stand still.
+//! One that runs twice as fast as it did, or half as fast, is wrong by no more than that.
 
 use crate::units::Nanos;
 
@@ -46,10 +47,14 @@ impl Clock {
     /// The time. Never earlier than what was said before.
     #[inline]
     pub(super) fn now(&mut self) -> Nanos {
-        let time = match self.estimate() {
-            Some(time) => time,
+        match self.estimate() {
+            Some(time) => self.say(time),
             None => self.read(),
-        };
+        }
+    }
+
+    #[inline]
+    fn say(&mut self, time: Nanos) -> Nanos {
         self.said = self.said.max(time);
         self.said
     }
@@ -62,7 +67,8 @@ impl Clock {
         (span <= HORIZON.0).then(|| self.last.time.plus(Nanos(span)))
     }
 
-    fn read(&mut self) -> Nanos {
+    /// The time, by the real clock: after a sleep.
+    pub(super) fn read(&mut self) -> Nanos {
         self.last = Reading::take();
         let (time, cycles) = (self.last.time.since(self.base.time), self.last.cycles.wrapping_sub(self.base.cycles));
         if time >= BASELINE {
@@ -70,7 +76,7 @@ impl Clock {
             self.rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|&rate| rate > 0);
             self.base = self.last;
         }
-        self.last.time
+        self.say(self.last.time)
     }
 }
 

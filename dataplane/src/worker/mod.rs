@@ -331,7 +331,7 @@ impl Worker {
             }
             self.rest(now);
             changed = true;
-            now = self.clock.now();
+            now = self.clock.read();
         }
         for slot in &mut self.slots {
             slot.port.flush(&mut self.pool);
@@ -494,7 +494,7 @@ impl Worker {
     fn tick(&mut self, now: Nanos) {
         for slot in &mut self.slots {
             slot.port.tick(&mut self.pool, now);
-            // What is still unsent: a full transmit ring, a shaped port's queue.
+            // What is still unsent: a shaped port's queue.
             slot.pushed = true;
         }
         self.note_up();

@@ -99,13 +99,18 @@ fn claims_count_as_rfc_4861_says() {
     assert!(!table.learn(LINK, address(1), Some(B), ANSWER, secs(0)).changed);
 }
 
-#[test]
-fn a_flood_of_askers_does_not_push_out_who_answers() {
-    let mut table = Neighbours::with_capacity(16, 1);
-    for n in 0..4 {
+/// So many neighbours have answered at second 100.
+fn answered(table: &mut Neighbours, count: u32) {
+    for n in 0..count {
         table.resolve(LINK, address(n), secs(100));
         table.learn(LINK, address(n), Some(A), ANSWER, secs(100));
     }
+}
+
+#[test]
+fn a_flood_of_askers_does_not_push_out_who_answers() {
+    let mut table = Neighbours::with_capacity(16, 1);
+    answered(&mut table, 4);
     for n in 100..1000 {
         table.learn(LINK, address(n), Some(B), Claim::Asked, secs(100));
     }
@@ -134,10 +139,7 @@ fn a_scan_is_bounded_and_its_room_comes_back() {
 #[test]
 fn a_full_table_of_live_neighbours_refuses() {
     let mut table = Neighbours::with_capacity(2, 1);
-    for n in 0..2 {
-        table.resolve(LINK, address(n), secs(100));
-        table.learn(LINK, address(n), Some(A), ANSWER, secs(100));
-    }
+    answered(&mut table, 2);
     assert_eq!(table.resolve(LINK, address(9), secs(100)), Resolution::Full);
     drain(&mut table, secs(130));
     assert_eq!(table.resolve(LINK, address(9), secs(131)), Resolution::Full, "used within the minute");
