@@ -78,6 +78,12 @@ pub trait Port: Send {
         false
     }
 
+    /// Asks to be woken, through what [`arm`](Self::arm) watches, when an output that [is full](Self::is_full) has room
+    /// again. False where there is room meanwhile, or where nobody would tell: the worker then looks again soon.
+    fn arm_room(&mut self) -> bool {
+        false
+    }
+
     /// So many of the frames that were pulled last leave by `output`. For ports that hold frames of many guests in one row.
     fn sorted(&mut self, _output: PortId, _frames: usize) {}
 

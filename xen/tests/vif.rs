@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use pointsman_dataplane::drops::DropReason;
 use pointsman_dataplane::frame::Burst;
 use pointsman_dataplane::offload::{Gso, GsoKind, Offload, Partial, admit_blank};
-use pointsman_dataplane::port::Port;
+use pointsman_dataplane::port::{Port, Sleep};
+use pointsman_dataplane::units::Nanos;
 use pointsman_xen::DomId;
 use pointsman_xen::frontend::{Frontend, FrontendOptions};
 use pointsman_xen::netif::keys::Rate;
@@ -85,6 +86,37 @@ fn a_burst_is_one_copy_and_at_most_one_notification() {
     rig.push(VICTIM, &frames);
     assert!(frontend.wait(Duration::from_millis(50)).unwrap().is_empty());
     assert_eq!(frontend.receive(0).unwrap().len(), 120);
+}
+
+/// A guest that ran out of pages tells when half of what it posts is there again, and to tell is not held against it.
+#[test]
+fn a_guest_that_was_full_wakes_the_worker_when_it_has_room() {
+    for posted in [256, 32] {
+        let mut rig = rig();
+        let options = FrontendOptions { posted, ..FrontendOptions::default() };
+        let (_domain, mut frontend) = rig.connected(VICTIM, options);
+        let sleep = Sleep::new().unwrap();
+        for round in 0..20u8 {
+            let is_full = |rig: &Rig| rig.vifs[0].ports[0].is_full();
+            assert!(!is_full(&rig), "round {round}, {posted} pages");
+            while !is_full(&rig) {
+                rig.push(VICTIM, &[frame(100, round), frame(100, round)]);
+            }
+            // The worker sleeps, and would not look for a long time.
+            let port = &mut rig.vifs[0].ports[0];
+            let begin = Instant::now();
+            while !port.arm(&sleep) {
+                assert!(begin.elapsed() < Duration::from_secs(5), "the port does not let its worker sleep");
+            }
+            assert!(port.arm_room(), "round {round}: nobody would tell");
+            assert!(frontend.receive(0).unwrap().len() > posted as usize / 2);
+            sleep.wait(Nanos::from_secs(5));
+            assert!(begin.elapsed() < Duration::from_secs(4), "round {round}: not woken");
+            port.disarm(&sleep);
+            assert!(!port.is_full(), "round {round}: woken too early");
+        }
+        assert_eq!(rig.vif(VICTIM).all_drops(), 0);
+    }
 }
 
 /// TCP or UDP as a stack hands it over that leaves the checksum to the device, and where that is.

@@ -299,6 +299,45 @@ mod tests {
         }
     }
 
+    /// A client that was full rings when half of the ring is free: when it has emptied that much, or all before it sleeps.
+    #[test]
+    fn a_client_that_was_full_rings_when_it_has_room() {
+        let geometry = Geometry { log2_size: 3, buffer_size: 2048 };
+        let memory = Arc::new(Memory::create("test", geometry.bytes().unwrap()).unwrap());
+        let [mut client, mut server] = connected(&memory, geometry);
+        let sleep = Sleep::new().unwrap();
+        for round in 0..20u8 {
+            while !server.port.is_full() {
+                send(&mut server, &[round; 60]);
+            }
+            assert!(server.port.arm(&sleep) && server.port.arm_room());
+            let begin = Instant::now();
+            sleep.wait(Nanos::from_millis(1));
+            assert!(server.port.is_full(), "nothing was taken yet");
+            if round % 2 == 0 {
+                receive(&mut client);
+            } else {
+                // What it took before the mark was set.
+                let attached = memory.base();
+                let wanted = Layout::new(1, 3, 2048).ring(false, 0) + crate::memif::ring::field::WANTED;
+                // SAFETY: within the memory, aligned.
+                let mark = unsafe { std::sync::atomic::AtomicU16::from_ptr(attached.add(wanted).cast()) };
+                mark.store(0, std::sync::atomic::Ordering::Relaxed);
+                receive(&mut client);
+                mark.store(1, std::sync::atomic::Ordering::Relaxed);
+                let rest = Sleep::new().unwrap();
+                assert!(client.port.arm(&rest));
+                client.port.disarm(&rest);
+            }
+            sleep.wait(Nanos::from_secs(5));
+            assert!(begin.elapsed() < Duration::from_secs(4), "round {round}: not woken");
+            server.port.disarm(&sleep);
+            assert!(!server.port.is_full() && !server.port.arm_room());
+        }
+        // The server owes nobody: a client would have it ring for each burst.
+        assert!(!client.port.arm_room());
+    }
+
     #[test]
     fn a_broken_ring_is_told_and_memory_comes_back() {
         let geometry = Geometry { log2_size: 3, buffer_size: 2048 };

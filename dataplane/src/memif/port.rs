@@ -81,9 +81,14 @@ impl Port for MemifPort {
         if self.mailbox.has_changed() {
             self.exchange(pool);
         }
-        let Some(Attached { rx: Some(rx), .. }) = &mut self.attached else { return };
+        let Some(Attached { rx: Some(rx), tx, .. }) = &mut self.attached else { return };
         if let Err(fault) = rx.pull(pool, burst, &self.counters) {
-            self.break_off(pool, fault);
+            return self.break_off(pool, fault);
+        }
+        if rx.owes_room()
+            && let Some(tx) = tx
+        {
+            tx.ring();
         }
     }
 
@@ -148,7 +153,16 @@ impl Port for MemifPort {
             }
         }
         match &self.attached {
-            Some(Attached { rx: Some(rx), .. }) => rx.arm(),
+            Some(Attached { rx: Some(rx), tx, .. }) => {
+                let empty = rx.arm();
+                // Only now, behind its fence, is a mark that was set before we emptied the ring sure to be seen.
+                if rx.owes_room()
+                    && let Some(tx) = tx
+                {
+                    tx.ring();
+                }
+                empty
+            }
             _ => true,
         }
     }
@@ -172,6 +186,10 @@ impl Port for MemifPort {
             Some(Attached { tx: Some(tx), .. }) => tx.is_full(),
             _ => false,
         }
+    }
+
+    fn arm_room(&mut self) -> bool {
+        matches!(&self.attached, Some(Attached { tx: Some(tx), .. }) if tx.arm_room())
     }
 
     /// Where nobody is there is room for anything: it is counted as lost when it is pushed.

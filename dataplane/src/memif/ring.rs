@@ -33,6 +33,9 @@ pub mod field {
     pub const HEAD: usize = 6;
     /// The server's index, 16 bits, in a cache line of its own.
     pub const TAIL: usize = 64;
+    /// Not memif's, where it is padding: the server, which fills this ring, waits for room. 16 bits, in the line of its
+    /// index.
+    pub const WANTED: usize = 72;
     /// The first descriptor.
     pub const DESCRIPTORS: usize = 128;
 }
@@ -80,6 +83,7 @@ impl Ring {
     pub fn init(&self, masked: bool) {
         self.field16(field::HEAD).store(0, Relaxed);
         self.field16(field::TAIL).store(0, Relaxed);
+        self.set_wanted(false);
         self.set_masked(masked);
         // SAFETY: the cookie lies in the ring, aligned to 4.
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(field::COOKIE).cast()) }.store(COOKIE, Release);
@@ -125,6 +129,18 @@ impl Ring {
     #[inline]
     pub fn set_masked(&self, masked: bool) {
         self.field16(field::FLAGS).store(if masked { FLAG_MASK_INT } else { 0 }, Relaxed);
+    }
+
+    /// Whether the server waits for room.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        self.field16(field::WANTED).load(Relaxed) != 0
+    }
+
+    /// Says whether it does.
+    #[inline]
+    pub fn set_wanted(&self, wanted: bool) {
+        self.field16(field::WANTED).store(wanted.into(), Relaxed);
     }
 
     /// Loads the descriptor of `index`, once.

@@ -105,6 +105,19 @@ impl Receiver {
         false
     }
 
+    /// Whether the server waits for room and half of the ring is free; asked for once. As a server we owe nobody: a guest that
+    /// waits would have us ring for each burst.
+    #[inline]
+    pub(super) fn owes_room(&self) -> bool {
+        let owes = self.role == Role::Client
+            && self.half.ring.is_wanted()
+            && self.filled().wrapping_sub(self.next) <= self.half.ring.size() / 2;
+        if owes {
+            self.half.ring.set_wanted(false);
+        }
+        owes
+    }
+
     /// Tells the peer that we poll.
     pub(super) fn disarm(&self, sleep: &Sleep) {
         self.half.ring.set_masked(true);

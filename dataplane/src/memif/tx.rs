@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use arrayvec::ArrayVec;
 
+use super::bell::Wake;
 use super::copy::copy;
 use super::descriptor::{DESCRIPTOR_LEN, Descriptor, DescriptorError, FLAG_NEXT};
 use super::link::{BufferShape, Fault, Half, Link, Role};
@@ -108,6 +109,23 @@ impl Sender {
             self.full.set(false);
         }
         self.full.get()
+    }
+
+    /// Asks a client to ring us when half is free, if it is one of ours with a bell of its own. False when it is free
+    /// already, or nobody would ring.
+    pub(super) fn arm_room(&self) -> bool {
+        if self.role != Role::Server || !matches!(self.half.event, Wake::Foreign(_)) {
+            return false;
+        }
+        self.half.ring.set_wanted(true);
+        // We set the mark, then look at its index; it moves the index, then looks at the mark.
+        fence(Ordering::SeqCst);
+        self.is_full()
+    }
+
+    /// Wakes the peer, whatever it said.
+    pub(super) fn ring(&self) {
+        self.half.event.ring();
     }
 
     /// Whether a peer that sleeps had better be told now.

@@ -37,6 +37,8 @@ const TICK: Nanos = Nanos::from_millis(10);
 const REST_TICK: Nanos = Nanos::from_secs(1);
 /// How soon a sleeper looks again whether a guest that was marked full has room.
 const FULL_CHECK: Nanos = Nanos::from_micros(200);
+/// How soon where the guest tells, in case it does not.
+const TOLD_CHECK: Nanos = Nanos::from_millis(10);
 /// How long a busy worker lets frames gather before it wakes the peers that sleep.
 const GATHER: Nanos = Nanos::from_micros(50);
 /// Chunks that can be under way from one worker to another: what a worker takes in while the other draws a long breath.
@@ -531,8 +533,9 @@ impl Worker {
         for watch in self.full.iter().filter(|watch| watch.marked) {
             let Route::Slot(index) = self.routes[watch.port.index()] else { continue };
             // A guest that is not there wakes us when it comes: only one that is full must be looked at.
-            if self.slots[index].port.is_up() {
-                timeout = timeout.min(FULL_CHECK);
+            let port = &mut self.slots[index].port;
+            if port.is_up() {
+                timeout = timeout.min(if port.arm_room() { TOLD_CHECK } else { FULL_CHECK });
             }
         }
         for peer in &mut self.peers {

@@ -215,10 +215,21 @@ impl<const W: usize> BackRing<W> {
 
     /// Asks to be woken for the next request. True when there is none yet.
     pub fn arm(&self) -> bool {
-        self.page.set_request_event(self.consumed.wrapping_add(1));
+        self.arm_for(1).is_some()
+    }
+
+    /// Asks to be woken when so many requests wait. The request count that is then reached; none when it is already.
+    pub fn arm_for(&self, requests: u32) -> Option<u32> {
+        let at = self.consumed.wrapping_add(requests);
+        self.page.set_request_event(at);
         // The guest shows, then looks at our mark; we set the mark, then look at what is shown.
         fence(SeqCst);
-        self.page.requests() == self.consumed
+        (!self.has_reached(at)).then_some(at)
+    }
+
+    /// Whether the guest has shown its requests up to this count, which was ahead of us by no more than the ring's size.
+    pub fn has_reached(&self, at: u32) -> bool {
+        (self.page.requests().wrapping_sub(at) as i32) >= 0
     }
 }
 

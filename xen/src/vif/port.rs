@@ -195,7 +195,7 @@ impl VifPort {
         match self.deaf_until {
             Some(until) if Nanos::now() < until => return true,
             Some(_) => self.deaf_until = None,
-            None if link.from.has_worked() => self.spurious = 0,
+            None if link.from.has_worked() | link.to.room_came() => self.spurious = 0,
             None => {
                 self.spurious = self.spurious.saturating_add(1);
                 if let Some(times) = self.spurious.checked_sub(SPURIOUS) {
@@ -317,6 +317,13 @@ impl Port for VifPort {
         match &self.ring {
             Some(ring) if ring.is_up() => ring.is_full(),
             _ => self.link.as_ref().is_some_and(|link| link.to.is_full()),
+        }
+    }
+
+    fn arm_room(&mut self) -> bool {
+        match self.ring() {
+            Some(ring) => ring.arm_room(),
+            None => self.link.as_mut().is_some_and(|link| link.to.arm_room()),
         }
     }
 

@@ -7,6 +7,7 @@
 //! A response lies in its request's slot. Frames beyond a page take further slots; how to cut one takes a slot of its own,
 //! whose page stays unused.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use pointsman_dataplane::drops::DropReason;
@@ -49,6 +50,12 @@ pub(super) struct ToGuest {
     ops: Vec<CopyOp>,
     /// Requests that wait, when we last looked.
     waiting: u32,
+    /// The most that we found waiting: what the guest posts when it is not behind.
+    most: u32,
+    /// There were too few, and not yet enough again.
+    full: Cell<bool>,
+    /// The request count of which the guest is to tell us.
+    awaited: Option<u32>,
 }
 
 impl ToGuest {
@@ -56,7 +63,19 @@ impl ToGuest {
         let slots = SLOTS as usize;
         let (frames, planned) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
         let ops = Vec::with_capacity(MOST_OPS + OPS_A_FRAME);
-        Self { domain, ring, abilities, groups, frames, planned, ops, waiting: 0 }
+        Self {
+            domain,
+            ring,
+            abilities,
+            groups,
+            frames,
+            planned,
+            ops,
+            waiting: 0,
+            most: 0,
+            full: Cell::new(false),
+            awaited: None,
+        }
     }
 
     /// What may be left to do for frames that are pushed.
@@ -79,9 +98,27 @@ impl ToGuest {
         sg && gso_tcp4 && gso_tcp6 && csum_ip4 && csum_ip6
     }
 
-    /// Whether there are fewer pages than a burst takes.
+    /// Whether there are fewer pages than a burst takes, or a quarter of the few that the guest posts; once that was so,
+    /// until half is there.
     pub(super) fn is_full(&self) -> bool {
-        (self.waiting as usize) < BURST && self.ring.waiting().is_ok_and(|waiting| (waiting as usize) < BURST)
+        let least = if self.full.get() { self.enough() } else { (BURST as u32).min(self.most / 4) };
+        self.full.set(self.waiting < least && self.ring.waiting().is_ok_and(|waiting| waiting < least));
+        self.full.get()
+    }
+
+    fn enough(&self) -> u32 {
+        self.most / 2
+    }
+
+    /// Asks to be woken when half is there. False when it is.
+    pub(super) fn arm_room(&mut self) -> bool {
+        self.awaited = self.ring.arm_for(self.enough());
+        self.awaited.is_some()
+    }
+
+    /// Whether what we asked to be woken for has come; said once.
+    pub(super) fn room_came(&mut self) -> bool {
+        self.awaited.take_if(|at| self.ring.has_reached(*at)).is_some()
     }
 
     /// Whether the guest wants to be woken for what it was shown.
@@ -157,6 +194,7 @@ impl ToGuest {
         let slots = pages + u32::from(extra.is_some());
         if self.waiting < slots {
             self.waiting = self.ring.waiting()?;
+            self.most = self.most.max(self.waiting);
             if self.waiting < slots {
                 return Ok(Err(DropReason::OutputFull));
             }
