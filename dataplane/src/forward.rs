@@ -24,6 +24,11 @@ pub trait Forward: Send {
         let _ = (pool, out, now);
     }
 
+    /// When [`tick`](Self::tick) has something to do, if that is soon; a worker at rest wakes for it.
+    fn deadline(&self) -> Option<Nanos> {
+        None
+    }
+
     /// The worker is about to sleep: nothing will be looked up until it calls again.
     fn rest(&mut self) {}
 }

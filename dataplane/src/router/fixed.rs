@@ -140,4 +140,8 @@ impl Forward for Router<Cached> {
         }
         self.attend(&mut Io { pool, out, input: InterfaceId(0), now });
     }
+
+    fn deadline(&self) -> Option<Nanos> {
+        self.next_announcement()
+    }
 }

@@ -80,9 +80,9 @@ pub(crate) struct Interface {
     pub link_local: Option<Ipv6Addr>,
     /// Whether the port was up when last looked at.
     pub up: bool,
-    /// Announcements still to be sent, and when the next is due.
-    pub announcements: u8,
-    pub announce_at: Nanos,
+    /// Announcements sent, or left out, since it came up, and when that was.
+    pub announced: usize,
+    pub up_since: Nanos,
 }
 
 impl Interface {
@@ -102,8 +102,8 @@ impl Interface {
             v6: Vec::new(),
             link_local: (config.mtu >= ipv6::MIN_MTU).then(|| ndisc::link_local(config.mac)),
             up: false,
-            announcements: 0,
-            announce_at: Nanos(0),
+            announced: usize::MAX,
+            up_since: Nanos(0),
         };
         for address in &config.addresses {
             match (address.address, Prefix::of(address.address, address.length)) {

@@ -55,10 +55,18 @@ use icmp::{EchoFragments, Limiter};
 use neighbour::Neighbours;
 use punt::Policer;
 
-/// How often an interface that came up tells its addresses (RFC 5227, ANNOUNCE_NUM).
-const ANNOUNCEMENTS: u8 = 2;
-/// Between two of these. RFC 4861 asks for a second at least.
-const ANNOUNCE_INTERVAL: Nanos = Nanos::from_secs(1);
+/// When an interface that came up tells its addresses, after that. IPv6 has the first and the last, as RFC 4861 asks for a
+/// second at least between two; RFC 5227 has two of ARP as well. Those in between are for switches, and for a router that
+/// moved here from another host: one announcement is easily lost while a link comes up, or undone by what the other host
+/// still had to send.
+const ANNOUNCEMENTS: [Nanos; 6] = [
+    Nanos(0),
+    Nanos::from_millis(25),
+    Nanos::from_millis(75),
+    Nanos::from_millis(175),
+    Nanos::from_millis(375),
+    Nanos::from_secs(1),
+];
 
 /// A router whose routes are in `R`.
 pub struct Router<R = fixed::Cached> {
@@ -151,17 +159,31 @@ impl<R: Routing> Router<R> {
             let up = io.out.is_up(interface.port);
             // A stack behind a punt port speaks for itself.
             if up && !interface.up && interface.punt.is_none() {
-                (interface.announcements, interface.announce_at) = (ANNOUNCEMENTS, io.now);
+                (interface.announced, interface.up_since) = (0, io.now);
             }
             interface.up = up;
-            if up && interface.announcements > 0 && io.now >= interface.announce_at {
-                interface.announcements -= 1;
-                interface.announce_at = io.now.plus(ANNOUNCE_INTERVAL);
+            // Those that it is too late for are left out.
+            let left = ANNOUNCEMENTS.iter().skip(interface.announced);
+            let due = left.take_while(|&&after| io.now >= interface.up_since.plus(after)).count();
+            if up && due > 0 {
+                let first = interface.announced == 0;
+                interface.announced += due;
+                let last = interface.announced == ANNOUNCEMENTS.len();
                 self.announce_v4(io);
-                self.announce_v6(io);
+                if first || last {
+                    self.announce_v6(io);
+                }
+                // What was asked while nobody knew the way here has no answer.
+                self.neighbours.ask_again(io.input, io.now);
             }
         }
         self.attend_neighbours(io);
+    }
+
+    /// When an interface that has come up tells its addresses again.
+    pub(crate) fn next_announcement(&self) -> Option<Nanos> {
+        let ups = (0..self.interfaces.len()).map(|index| &self.interfaces[InterfaceId(index as u16)]).filter(|i| i.up);
+        ups.filter_map(|i| Some(i.up_since.plus(*ANNOUNCEMENTS.get(i.announced)?))).min()
     }
 }
 

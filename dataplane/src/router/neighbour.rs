@@ -273,6 +273,22 @@ impl Neighbours {
         Learned { changed, released: None }
     }
 
+    /// Those of an interface that have not answered are asked now, and as often as if it were the first time: its link has
+    /// just come up.
+    pub(crate) fn ask_again(&mut self, interface: InterfaceId, now: Nanos) {
+        for slot in 0..self.entries.len() as u16 {
+            let entry = &mut self.entries[slot as usize];
+            match entry.state {
+                State::Incomplete if entry.key.interface == interface => {
+                    entry.attempts = 0;
+                    self.set_due(slot, now);
+                }
+                State::Failed if entry.key.interface == interface => self.remove(slot),
+                _ => {}
+            }
+        }
+    }
+
     fn settle(&mut self, slot: u16, reachable: bool, now: Nanos) {
         match reachable {
             true => self.set_state(slot, State::Reachable, now.plus(REACHABLE)),

@@ -135,6 +135,10 @@ impl Forward for Switch {
         }
     }
 
+    fn deadline(&self) -> Option<Nanos> {
+        self.forwarders.vrfs.iter().filter_map(|vrf| vrf.router.next_announcement()).min()
+    }
+
     fn rest(&mut self) {
         self.reader.offline();
         self.online = false;

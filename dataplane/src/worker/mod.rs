@@ -301,8 +301,9 @@ impl Worker {
                 changed = true;
             }
             let frames = self.breathe(&mut burst, now);
-            if std::mem::take(&mut changed) {
-                self.note_up();
+            // Who forwards hears of it by a tick, and may have to tell others: not when we have slept once more.
+            if std::mem::take(&mut changed) && self.note_up() {
+                next_tick = Nanos(0);
             }
             let began = now;
             now = self.clock.now();
@@ -331,7 +332,7 @@ impl Worker {
                 std::hint::spin_loop();
                 continue;
             }
-            self.rest(now);
+            self.rest(now, next_tick);
             changed = true;
             now = self.clock.read();
         }
@@ -484,12 +485,16 @@ impl Worker {
     }
 
     /// Tells the forwarder which ports are up.
-    fn note_up(&mut self) {
+    /// Whether anything has changed.
+    fn note_up(&mut self) -> bool {
+        let mut changed = false;
         for slot in &self.slots {
             let up = slot.port.is_up();
+            changed |= self.out.is_up(slot.id) != up;
             self.out.set_up(slot.id, up);
             slot.port.counters().up.store(up, Relaxed);
         }
+        changed
     }
 
     #[cold]
@@ -518,10 +523,13 @@ impl Worker {
         self.counters.chunks_free.store(self.pool.available() as u64, Relaxed);
     }
 
-    /// Sleeps until a port has something, a shaped port is due, or a rest tick is.
+    /// Sleeps until a port has something, a shaped port is due, who forwards is, or a rest tick is.
     #[cold]
-    fn rest(&mut self, now: Nanos) {
+    fn rest(&mut self, now: Nanos, next_tick: Nanos) {
         let mut timeout = REST_TICK;
+        if let Some(due) = self.forward.deadline() {
+            timeout = timeout.min(due.max(next_tick).since(now));
+        }
         let mut ready = true;
         for slot in &mut self.slots {
             ready &= slot.port.arm(&self.sleep);

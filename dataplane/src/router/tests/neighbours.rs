@@ -111,6 +111,26 @@ fn the_same_for_ipv6() {
 }
 
 #[test]
+fn who_was_asked_while_a_link_was_coming_up_is_asked_again() {
+    let mut lab = Lab::new();
+    lab.pass(Nanos(0));
+    lab.pass(Nanos::from_secs(1));
+    lab.out.set_up(PortId(1), false);
+    lab.pass(Nanos::from_millis(10));
+    lab.feed(0, &udp(A, B.v4.into(), 64, 20));
+    lab.sent();
+    lab.out.set_up(PortId(1), true);
+    let request = (1, arp(BROADCAST, R1.mac, 1, (R1.mac, R1.v4), (NOBODY, B.v4)));
+    for pause in [0, 25, 50, 100, 200] {
+        let sent = lab.pass(Nanos::from_millis(pause));
+        assert_eq!(sent.last(), Some(&request), "with every announcement: {sent:?}");
+    }
+    let sent = lab.feed(1, &arp(R1.mac, B.mac, 2, (B.mac, B.v4), (R1.mac, R1.v4)));
+    assert_eq!(sent.len(), 1, "and the frame that waited goes on");
+    assert!(!lab.pass(Nanos::from_millis(625)).contains(&request));
+}
+
+#[test]
 fn a_silent_neighbour_is_asked_once_a_second() {
     let mut lab = Lab::new();
     lab.pass(Nanos(0));
@@ -237,20 +257,28 @@ fn broken_messages_are_dropped() {
 }
 
 #[test]
-fn a_port_that_comes_up_tells_its_addresses_twice() {
+fn a_port_that_comes_up_tells_its_addresses_and_tells_them_again() {
     let mut lab = Lab::new();
     lab.out.set_up(PortId(1), false);
     let all: Ipv6Addr = "ff02::1".parse().unwrap();
+    let request = |r: Host| (r.port, arp(BROADCAST, r.mac, 1, (r.mac, r.v4), (NOBODY, r.v4)));
     let announcements = |r: Host| {
         vec![
-            (r.port, arp(BROADCAST, r.mac, 1, (r.mac, r.v4), (NOBODY, r.v4))),
+            request(r),
             expected_advertisement(r, link_local(r.mac), (all, multicast_mac(all)), false),
             expected_advertisement(r, r.v6, (all, multicast_mac(all)), false),
         ]
     };
+    assert_eq!(lab.router.next_announcement(), None, "nothing is up yet");
     assert_eq!(lab.pass(Nanos::from_millis(10)), announcements(R0));
-    assert_eq!(lab.pass(Nanos::from_millis(990)), []);
-    assert_eq!(lab.pass(Nanos::from_millis(10)), announcements(R0));
+    assert_eq!(lab.router.next_announcement(), Some(lab.now.plus(Nanos::from_millis(25))));
+    for pause in [25, 50, 100, 200] {
+        assert_eq!(lab.pass(Nanos::from_millis(pause - 1)), []);
+        assert_eq!(lab.pass(Nanos::from_millis(1)), [request(R0)], "for switches");
+    }
+    assert_eq!(lab.pass(Nanos::from_millis(624)), []);
+    assert_eq!(lab.pass(Nanos::from_millis(1)), announcements(R0), "a second after the first");
+    assert_eq!(lab.router.next_announcement(), None);
     assert_eq!(lab.pass(Nanos::from_secs(5)), []);
     lab.out.set_up(PortId(1), true);
     assert_eq!(lab.pass(Nanos::from_millis(10)), announcements(R1));
@@ -259,6 +287,12 @@ fn a_port_that_comes_up_tells_its_addresses_twice() {
     assert_eq!(lab.pass(Nanos::from_secs(1)), []);
     lab.out.set_up(PortId(1), true);
     assert_eq!(lab.pass(Nanos::from_secs(1)), announcements(R1), "and again when it comes back");
+    lab.out.set_up(PortId(1), false);
+    lab.pass(Nanos(0));
+    lab.out.set_up(PortId(1), true);
+    assert_eq!(lab.pass(Nanos(0)), announcements(R1));
+    assert_eq!(lab.pass(Nanos::from_millis(200)), [request(R1)], "one for those that it is too late for");
+    assert_eq!(lab.pass(Nanos::from_millis(174)), []);
     let (operation, packet) = match SlicedPacket::from_ethernet(&arp_request(A, R0.v4)).unwrap().net {
         Some(etherparse::NetSlice::Arp(arp)) => (arp.operation(), arp.sender_protocol_addr().to_vec()),
         _ => panic!("etherparse reads our ARP as ARP"),
