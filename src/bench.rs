@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use pointsman_bench::{
-    BACKEND_NAMES, Options, PATH_NAMES, Pin, ROUTE_NAMES, XenOptions, cpushare, evaluation, fig5, memif, netdev, route,
-    table1, table2, xen,
+    BACKEND_NAMES, MOBILE_NAMES, Options, PATH_NAMES, Pin, ROUTE_NAMES, XenOptions, cpushare, evaluation, fig5, fig7,
+    memif, netdev, route, table1, table2, xen,
 };
 
 /// Measure Pointsman beside other forwarders, in the same run.
@@ -28,6 +28,8 @@ enum What {
     Table2(Selected),
     /// The paper's Figure 5: what UDP and TCP reach through 1, 2, 4 and 8 virtual routers
     Fig5(Selected),
+    /// The paper's Figure 7: what flows see of a router that moves to another host
+    Fig7(Fig7),
     /// Throughput over the share of the CPU that the engine has beside its virtual routers: the paper's TCP(a) as a curve
     Cpushare(Cpushare),
     /// Frames that circulate between two processes over memif, beside DPDK's testpmd
@@ -94,6 +96,18 @@ struct Selected {
 }
 
 #[derive(Debug, Args)]
+struct Fig7 {
+    #[command(flatten)]
+    common: Common,
+    /// Only these paths
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = PossibleValuesParser::new(MOBILE_NAMES))]
+    only: Vec<String>,
+    /// Write plots over time (SVG) to this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Paper {
     /// End within 4 minutes, with one run of everything
     #[arg(long)]
@@ -150,6 +164,9 @@ impl Bench {
             }
             What::Table2(wanted) => table2(&wanted.options(None)?),
             What::Fig5(wanted) => fig5(&wanted.options(None)?),
+            What::Fig7(wanted) => {
+                fig7(&Options { only: wanted.only.clone(), ..wanted.common.options(wanted.plots.clone())? })
+            }
             What::Cpushare(wanted) => {
                 let pins: &[Pin] = match wanted.pin {
                     Some(Place::Same) => &[Pin::Same],

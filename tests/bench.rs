@@ -23,21 +23,29 @@ fn made_by(pid: u32) -> Vec<String> {
 #[test]
 fn an_interrupted_benchmark_leaves_nothing_behind() {
     need!("iperf3", "tc", "bridge");
+    interrupt(&["bench", "cpushare", "--quick", "--pin", "same"], 4);
+}
+
+#[test]
+fn a_move_that_is_interrupted_leaves_nothing_behind() {
+    need!("tc", "bridge", "ping");
+    // Senders, switch, two hosts, receivers, and a folder.
+    interrupt(&["bench", "fig7", "--quick", "--only", "pointsman/router"], 6);
+}
+
+/// Starts a benchmark, waits until it has made so many things, and interrupts it.
+fn interrupt(arguments: &[&str], things: usize) {
     if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
         println!("skipped: the benchmark needs two cores");
         return;
     }
-    let mut bench = Command::new(POINTSMAN)
-        .args(["bench", "cpushare", "--quick", "--pin", "same"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut bench =
+        Command::new(POINTSMAN).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = bench.id();
     let begin = Instant::now();
-    while made_by(pid).len() < 4 {
+    while made_by(pid).len() < things {
         assert_eq!(bench.try_wait().unwrap(), None, "it ended before it began");
-        assert!(begin.elapsed() < Duration::from_secs(30), "three namespaces and a folder: {:?}", made_by(pid));
+        assert!(begin.elapsed() < Duration::from_secs(30), "namespaces and a folder: {:?}", made_by(pid));
         std::thread::sleep(Duration::from_millis(20));
     }
     // Into the middle of what it does with them.

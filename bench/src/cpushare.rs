@@ -208,6 +208,7 @@ impl Arrangement {
                     routers: ROUTERS,
                     load: format!("{name}, {}", self.pin.label()),
                     share: Some(share),
+                    at: None,
                     what,
                     unit,
                     values,

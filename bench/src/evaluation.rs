@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::peers::{GuestKind, Path};
 use crate::report::{self, Figure, Section, charts};
 use crate::run::{self, Options, Shortfalls};
-use crate::{cpushare, fig5, table1, table2};
+use crate::{cpushare, fig5, fig7, paper, table1, table2};
 
 /// What is measured from device to device, beside the virtual routers.
 const DEVICES: [Path; 5] =
@@ -48,6 +48,7 @@ pub fn evaluation(options: &Options, folder: &File) -> Result<()> {
     let mut figures = first.figures.clone();
     figures.extend(table2::run(options, cores, &mut shortfalls)?);
     figures.extend(fig5::run(options, cores, &mut shortfalls)?);
+    figures.extend(fig7::run(options, cores, &mut shortfalls)?);
     figures.extend(cpushare::run(options, cores, &[Pin::Same], &mut shortfalls)?);
 
     let missing = shortfalls.lines();
@@ -124,6 +125,19 @@ fn sections(first: &table1::Outcome, figures: &[Figure]) -> Vec<Section> {
                 .into(),
             charts: charts::table2(figures).chunks(2).map(<[_]>::to_vec).collect(),
             grids: vec![report::table2(figures)],
+        },
+        Section {
+            title: "Figure 7: a router moves to another host",
+            text: format!(
+                "Two routers share a host and its link of 200 Mb/s; one moves to a host with a link of its own. Here, what moves \
+                 is a router whose state is its configuration: it is started anew on the other host, after it was stopped, or \
+                 before. Linux's router is a namespace that goes on while its devices are moved. It is not what the paper moved, \
+                 a Xen guest with its memory. The router tells its addresses, from which the switch learns its new place. UDP \
+                 offers 98 % of a link a flow; latency beside TCP is that of probes. Bands are the range of the runs. {}",
+                paper::MIGRATION
+            ),
+            charts: charts::fig7(figures),
+            grids: vec![report::fig7(figures)],
         },
         Section {
             title: "TCP(a): the engine's share of the CPU",

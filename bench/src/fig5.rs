@@ -128,6 +128,7 @@ impl Arrangement {
                     routers: self.routers,
                     load: load.into(),
                     share: None,
+                    at: None,
                     what,
                     unit,
                     values: samples.iter().map(of).collect(),

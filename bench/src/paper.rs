@@ -57,5 +57,13 @@ pub fn latency(path: &str, routers: usize, stressed: bool) -> Option<f64> {
     })
 }
 
+/// Figure 7: bits a second of a host's link, with which a flow has the paper's 100 Mb/s beside another, and double alone.
+pub const MIGRATION_LINK: u64 = 200_000_000;
+
+/// Figure 7, in words: it is a picture, and these are the figures that the text gives.
+pub const MIGRATION: &str = "2009: after 20 s of 240 s a virtual router moved, with its memory, to another machine. About 100 Mb/s a \
+     flow before and double after; TCP dropped for some seconds at the end of the migration, with latency above 50 ms; \
+     latency of UDP reached about 20 ms, twice its initial value.";
+
 /// Figure 5: Mbit/s of UDP, all routers together, whatever their number: what the link carries.
 pub const UDP_TOTAL: f64 = 957.0;

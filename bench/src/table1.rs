@@ -294,6 +294,7 @@ impl Arrangement {
             routers: self.routers,
             load: format!("{} {} B", self.kind.label(), frame.label()),
             share: None,
+            at: None,
             what,
             unit,
             values: values(trials, of),

@@ -200,6 +200,7 @@ impl Arrangement {
                     routers: self.routers,
                     load: others.label().into(),
                     share: None,
+                    at: None,
                     what,
                     unit,
                     values: samples.iter().map(|s| of(s)).collect(),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::addresses::{PREFIX, receiver_ip, router_in_ip, router_out_ip, sender_ip};
 use crate::interrupt;
 use crate::process::{Running, installed};
-use crate::testbed::Testbed;
+use crate::testbed::{Namespace, Testbed};
 
 /// The port of router 0's server; the others follow.
 const PORT: u16 = 5201;
@@ -23,7 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Gives senders and receivers the addresses and ways of `routers` flows, one by each router.
 pub fn prepare(bed: &Testbed, routers: usize) -> Result<()> {
     let (generator, sink) = (bed.generator_device(), bed.sink_device());
-    for (namespace, device) in [(&bed.senders, &generator), (&bed.receivers, &sink)] {
+    prepare_ends((&bed.senders, &generator), (&bed.receivers, &sink), routers)
+}
+
+/// As [`prepare`], with the namespace and the device of each end.
+pub(crate) fn prepare_ends(
+    (senders, generator): (&Namespace, &str),
+    (receivers, sink): (&Namespace, &str),
+    routers: usize,
+) -> Result<()> {
+    for (namespace, device) in [(senders, generator), (receivers, sink)] {
         namespace.shell(&format!("ethtool -K {device} tx off > /dev/null\n"))?;
     }
     let (mut there, mut back) = (String::new(), String::new());
@@ -32,8 +41,8 @@ pub fn prepare(bed: &Testbed, routers: usize) -> Result<()> {
         there += &format!("route add {}/32 via {} src {}\n", receiver_ip(i), router_in_ip(i), sender_ip(i));
         back += &format!("route add {}/32 via {} src {}\n", sender_ip(i), router_out_ip(i), receiver_ip(i));
     }
-    bed.senders.ip(&there)?;
-    bed.receivers.ip(&back)
+    senders.ip(&there)?;
+    receivers.ip(&back)
 }
 
 /// What a connection did.

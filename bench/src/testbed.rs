@@ -146,12 +146,8 @@ pub struct Testbed {
 impl Testbed {
     /// Builds it: cables up, addresses set, nothing between `in` and `out`.
     pub fn build(cores: Cores) -> Result<Self> {
-        static SERIAL: AtomicU32 = AtomicU32::new(0);
-        // Two decimals, because a device's name has 15 characters at most; a bed is long gone when its number returns.
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed) % 100;
-        let pid = std::process::id();
-        let id = format!("{PREFIX_OF_NAMES}{pid}-{serial}");
-        let folder = Folder::create(&serial.to_string())?;
+        let Names { serial, id, short } = Names::next();
+        let folder = Folder::create(&serial)?;
         let bed = Self {
             senders: Namespace::create(&format!("{id}-send"))?,
             host: Namespace::create(&format!("{id}-host"))?,
@@ -159,7 +155,7 @@ impl Testbed {
             folder,
             cores,
             id,
-            short: format!("pmb{pid}.{serial}"),
+            short,
         };
         let (generator, input) = (bed.generator_device(), bed.in_device());
         let (output, sink) = (bed.out_device(), bed.sink_device());
@@ -178,15 +174,10 @@ impl Testbed {
         }
         bed.receivers.ip(&lines)?;
         for (namespace, device) in [(&bed.host, &input), (&bed.host, &output), (&bed.receivers, &sink)] {
-            // GRO gives a veth its NAPI, with or without an XDP program; single UDP frames are not merged.
-            namespace.shell(&format!(
-                "ethtool -K {device} gro on > /dev/null\necho 1 > /sys/class/net/{device}/threaded\n"
-            ))?;
+            receive_in_thread(namespace, device)?;
         }
         for device in [input, output] {
-            for thread in await_napi_threads(&device)? {
-                cpu::pin(thread, cores.dut).with_context(|| format!("pinning the receive thread of {device}"))?;
-            }
+            pin_receiver(&device, cores.dut)?;
         }
         Ok(bed)
     }
@@ -225,12 +216,7 @@ impl Testbed {
     /// that it shares with them. The receive ring of a veth holds 256 frames, and an ordinary thread that wakes up may
     /// have to wait for the end of another's time slice, which is milliseconds.
     pub fn receive_first(&self) -> Result<()> {
-        for device in [self.in_device(), self.out_device()] {
-            for thread in napi_threads(&device)? {
-                cpu::before_all_others(thread).with_context(|| format!("raising the receive thread of {device}"))?;
-            }
-        }
-        Ok(())
+        [self.in_device(), self.out_device()].iter().try_for_each(|device| raise_receiver(device))
     }
 
     /// Teaches whatever learns addresses where the senders and the receivers are: one broadcast from each side.
@@ -241,6 +227,55 @@ impl Testbed {
         self.receivers.shell(&call("10.20.255.1"))?;
         interrupt::check()
     }
+}
+
+/// What a testbed is called.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// For its folder.
+    pub(crate) serial: String,
+    /// `pmb-<pid>-<serial>`
+    pub(crate) id: String,
+    /// `pmb<pid>.<serial>`, for devices, as a kernel thread is found by its device's name.
+    pub(crate) short: String,
+}
+
+impl Names {
+    /// Those of the next one.
+    pub(crate) fn next() -> Self {
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        // Two decimals, because a device's name has 15 characters at most; a bed is long gone when its number returns.
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed) % 100;
+        let pid = std::process::id();
+        Self {
+            serial: serial.to_string(),
+            id: format!("{PREFIX_OF_NAMES}{pid}-{serial}"),
+            short: format!("pmb{pid}.{serial}"),
+        }
+    }
+}
+
+/// Has a kernel thread receive for a veth, which can be pinned.
+pub(crate) fn receive_in_thread(namespace: &Namespace, device: &str) -> Result<()> {
+    // GRO gives a veth its NAPI, with or without an XDP program; single UDP frames are not merged.
+    let lines = format!("ethtool -K {device} gro on > /dev/null\necho 1 > /sys/class/net/{device}/threaded\n");
+    namespace.shell(&lines).map(drop)
+}
+
+/// Pins what receives for a device.
+pub(crate) fn pin_receiver(device: &str, core: cpu::Core) -> Result<()> {
+    for thread in await_napi_threads(device)? {
+        cpu::pin(thread, core).with_context(|| format!("pinning the receive thread of {device}"))?;
+    }
+    Ok(())
+}
+
+/// Lets what receives for a device go before ordinary threads.
+pub(crate) fn raise_receiver(device: &str) -> Result<()> {
+    for thread in napi_threads(device)? {
+        cpu::before_all_others(thread).with_context(|| format!("raising the receive thread of {device}"))?;
+    }
+    Ok(())
 }
 
 /// The kernel threads that receive for a device with threaded NAPI.

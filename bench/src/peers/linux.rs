@@ -31,13 +31,11 @@ impl Bridges {
             ))?;
             bed.host.shell(&format!("bridge fdb replace {SINK_MAC} dev {output} master static\n"))?;
         } else {
-            bed.host.ip(&format!(
-                "link add bridge-in type bridge\nlink add bridge-out type bridge\n\
-                 link set {input} master bridge-in\nlink set {output} master bridge-out\n\
-                 link set bridge-in up\nlink set bridge-out up\n"
-            ))?;
+            bridges(&bed.host, (&input, &output))?;
             for i in 0..setup.routers {
-                routers.push(router(i, bed)?);
+                let namespace = bed.namespace(&format!("r{i}"))?;
+                router(i, &namespace, &bed.host)?;
+                routers.push(namespace);
             }
         }
         if let Some(bits) = setup.link {
@@ -98,31 +96,41 @@ pub(super) fn add_routes(routes: &[RouteTo], bed: &Testbed) -> Result<()> {
 
 /// Where it does good.
 fn receive_first(bed: &Testbed) -> Result<()> {
-    // Up to Linux 6.3 a core's softirq waits for ksoftirqd once that has been woken; an ordinary thread, which would
-    // get no time beside receive threads that go first.
-    if kernel_is_at_least(&std::fs::read_to_string("/proc/sys/kernel/osrelease")?, (6, 4)) {
-        bed.receive_first()?;
-    }
-    Ok(())
+    if may_receive_first()? { bed.receive_first() } else { Ok(()) }
 }
 
-/// Router `i` in its namespace, with an interface on each bridge.
-fn router(i: usize, bed: &Testbed) -> Result<Namespace> {
-    let namespace = bed.namespace(&format!("r{i}"))?;
+/// Whether receive threads may go before ordinary ones.
+pub(super) fn may_receive_first() -> Result<bool> {
+    // Up to Linux 6.3 a core's softirq waits for ksoftirqd once that has been woken; an ordinary thread, which would
+    // get no time beside receive threads that go first.
+    Ok(kernel_is_at_least(&std::fs::read_to_string("/proc/sys/kernel/osrelease")?, (6, 4)))
+}
+
+/// A bridge of a host for each of its two devices.
+pub(super) fn bridges(host: &Namespace, (input, output): (&str, &str)) -> Result<()> {
+    host.ip(&format!(
+        "link add bridge-in type bridge\nlink add bridge-out type bridge\n\
+         link set {input} master bridge-in\nlink set {output} master bridge-out\n\
+         link set bridge-in up\nlink set bridge-out up\n"
+    ))
+}
+
+/// Makes a namespace the router `i`, with an interface on each bridge of `host`.
+pub(super) fn router(i: usize, namespace: &Namespace, host: &Namespace) -> Result<()> {
     let name = namespace.name();
-    bed.host.ip(&format!(
+    host.ip(&format!(
         "link add in{i} type veth peer name in netns {name}\n\
          link add out{i} type veth peer name out netns {name}\n\
          link set in{i} master bridge-in up\n\
          link set out{i} master bridge-out up\n"
     ))?;
-    configure_router(&namespace, ("in", "out"), i)?;
-    bed.host.shell(&format!(
+    configure_router(namespace, ("in", "out"), i)?;
+    host.shell(&format!(
         "bridge fdb replace {} dev in{i} master static\nbridge fdb replace {} dev out{i} master static\n",
         router_in_mac(i),
         router_out_mac(i)
     ))?;
-    Ok(namespace)
+    Ok(())
 }
 
 /// Makes a namespace with a device on each side the virtual router `i`.
@@ -146,7 +154,7 @@ pub(super) fn configure_router(namespace: &Namespace, (input, output): (&str, &s
 
 /// A token bucket in place of an Ethernet link: it counts what a frame occupies on the wire (24 bytes more than the
 /// kernel sees, 84 at least), and holds the thousand frames that a device's queue holds by default.
-fn line_rate(device: &str, bits: u64) -> String {
+pub(super) fn line_rate(device: &str, bits: u64) -> String {
     format!(
         "tc qdisc add dev {device} root handle 1: stab overhead 24 mpu 84 linklayer ethernet \
          tbf rate {bits}bit burst 16k limit 10m\n\

@@ -2,6 +2,7 @@
 
 mod install;
 mod linux;
+mod mobile;
 mod ovs;
 mod pointsman;
 mod testpmd;
@@ -22,6 +23,7 @@ use crate::testbed::Testbed;
 use crate::traffic::{Flow, Programs};
 
 pub(crate) use install::install;
+pub(crate) use mobile::{Mobile, Way, start_mobile, ways};
 pub use pointsman::GuestKind;
 pub use testpmd::{Circulation, TESTPMD};
 pub(crate) use vrf::{control_socket, feed_socket};
@@ -63,7 +65,7 @@ impl Path {
     }
 
     /// As a user names it.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Pointsman(GuestKind::Router) => "pointsman/router",
             Self::Pointsman(GuestKind::Tap) => "pointsman/tap",

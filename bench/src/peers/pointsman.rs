@@ -49,7 +49,9 @@ impl Engine {
     pub(super) fn start(kind: GuestKind, setup: Setup, bed: &Testbed, command: &Path) -> Result<Self> {
         let folder = bed.folder.path();
         let file = folder.join("pointsman.toml");
-        fs::write(&file, table1_config(setup, bed)).with_context(|| file.display().to_string())?;
+        let devices = (bed.in_device(), bed.out_device());
+        let text = host_config(folder, bed.cores.dut, (&devices.0, &devices.1), setup);
+        fs::write(&file, text).with_context(|| file.display().to_string())?;
         let (command, file) = (command.display().to_string(), file.display().to_string());
         let words = [command.as_str(), "run", "--config", &file];
         let mut engine = Running::start("engine", Some(bed.host.name()), bed.cores.dut, &words, folder)?.polite();
@@ -72,13 +74,7 @@ impl Engine {
     }
 
     fn router(&mut self, i: usize, bed: &Testbed, command: &str) -> Result<()> {
-        let folder = bed.folder.path();
-        let port =
-            |id, mac, address| format!("{}:{id},role=client,mac={mac},address={address}/{PREFIX}", socket(folder, i));
-        let ports = [port(0, router_in_mac(i), router_in_ip(i)), port(1, router_out_mac(i), router_out_ip(i))];
-        let core = bed.cores.dut.0.to_string();
-        let words = [command, "guest", "router", "--port", &ports[0], "--port", &ports[1], "--core", &core];
-        self.guests.push(Running::start(&format!("router{i}"), None, bed.cores.dut, &words, folder)?.polite());
+        self.guests.push(router(i, bed.cores.dut, bed.folder.path(), command)?);
         Ok(())
     }
 
@@ -121,6 +117,16 @@ impl Peer for Engine {
     }
 }
 
+/// Virtual router `i`, a guest of the engine whose sockets are in `folder`.
+pub(super) fn router(i: usize, core: Core, folder: &Path, command: &str) -> Result<Running> {
+    let port =
+        |id, mac, address| format!("{}:{id},role=client,mac={mac},address={address}/{PREFIX}", socket(folder, i));
+    let ports = [port(0, router_in_mac(i), router_in_ip(i)), port(1, router_out_mac(i), router_out_ip(i))];
+    let number = core.0.to_string();
+    let words = [command, "guest", "router", "--port", &ports[0], "--port", &ports[1], "--core", &number];
+    Ok(Running::start(&format!("router{i}"), None, core, &words, folder)?.polite())
+}
+
 /// How the engine that listens there has its devices.
 pub(super) fn mode(control: &Path) -> Option<String> {
     let Ok(Reply::Ports(ports)) = ask(control, Request::Show(Topic::Ports)) else { return None };
@@ -152,9 +158,9 @@ pub(super) fn head(folder: &Path, core: Core) -> String {
     format!("control = \"{}/control.sock\"\n[[worker]]\ncore = {}\nspin = \"0us\"\n", folder.display(), core.0)
 }
 
-fn table1_config(setup: Setup, bed: &Testbed) -> String {
-    let folder = bed.folder.path();
-    let mut text = head(folder, bed.cores.dut);
+/// A host with two devices and memif guests between them.
+pub(super) fn host_config(folder: &Path, core: Core, (input, output): (&str, &str), setup: Setup) -> String {
+    let mut text = head(folder, core);
     let line_rate = setup.link.map(|bits| format!("line_rate = \"{bits}bit\"\n")).unwrap_or_default();
     // Without routers both devices are in one domain.
     let out_domain = if setup.routers == 0 { "in" } else { "out" };
@@ -162,7 +168,6 @@ fn table1_config(setup: Setup, bed: &Testbed) -> String {
     if setup.routers > 0 {
         text += "[[domain]]\nname = \"out\"\n";
     }
-    let (input, output) = (bed.in_device(), bed.out_device());
     let _ = write!(
         text,
         "[[port]]\nname = \"in\"\nkind = \"netdev\"\ndevice = \"{input}\"\ndomain = \"in\"\n\

@@ -1,7 +1,7 @@
 //! The pictures of the paper's tables and figures, made of the run's figures and the paper's own.
 
 use super::figure::{Figure, part};
-use super::picture::{Chart, Point, Series};
+use super::picture::{Across, Chart, Point, Series};
 use crate::figures::FrameSize;
 use crate::paper;
 
@@ -48,6 +48,7 @@ pub(crate) fn table1(frame: FrameSize, figures: &[Figure]) -> Vec<Chart> {
         title: format!("{} bytes, {title}", frame.label()),
         x: "virtual routers (0: from device to device)".into(),
         y: "million frames/s, all routers".into(),
+        across: Across::Steps,
         logarithmic: false,
         series: lines(&figures, "total", |l| l == format!("{load} {} B", frame.label()), 1e6, routers),
     };
@@ -67,6 +68,7 @@ pub(crate) fn fig5(figures: &[Figure]) -> Vec<Chart> {
             title: format!("{}, all routers", load.to_uppercase()),
             x: "virtual routers".into(),
             y: "Mbit/s".into(),
+            across: Across::Steps,
             logarithmic: false,
             series: lines(&figures, "total", |l| l == load, 1.0, routers),
         })
@@ -88,6 +90,7 @@ pub(crate) fn table2(figures: &[Figure]) -> Vec<Chart> {
             title: format!("others {load}: {what}"),
             x: "virtual routers (0: the cable alone)".into(),
             y: "microseconds, one way".into(),
+            across: Across::Steps,
             logarithmic: true,
             series,
         }
@@ -95,6 +98,50 @@ pub(crate) fn table2(figures: &[Figure]) -> Vec<Chart> {
     [("idle", "mean"), ("stressed", "mean"), ("stressed", "p99"), ("stressed, 1 Gb/s", "mean")]
         .map(|(load, what)| chart(load, what))
         .into()
+}
+
+/// Figure 7 over time, rows of two: UDP of the router that moves and of the one that stays, TCP of both, and latencies.
+pub(crate) fn fig7(figures: &[Figure]) -> Vec<Vec<Chart>> {
+    let figures: Vec<&Figure> = part(figures, "fig7").into_iter().filter(|f| f.at.is_some()).collect();
+    let chart = |load: &str, what: &str| {
+        let (title, y) = match what {
+            "moves" => ("the router that moves", "Mbit/s"),
+            "stays" => ("the router that stays", "Mbit/s"),
+            _ => ("latency through the one that moves", "milliseconds, one way"),
+        };
+        let mut series: Vec<Series> = Vec::new();
+        for figure in figures.iter().filter(|f| f.what == what) {
+            let (Some((of, way)), Some(at), Some(median)) = (figure.load.split_once(", "), figure.at, figure.median())
+            else {
+                continue;
+            };
+            if of != load {
+                continue;
+            }
+            let label = format!("{}: {way}", figure.contender());
+            let range = figure.range().filter(|_| figure.values.len() > 1);
+            let point = Point { x: f64::from(at) / 1e3, y: median, range };
+            match series.iter_mut().find(|s| s.label == label) {
+                Some(s) => s.points.push(point),
+                None => series.push(Series { label, points: vec![point] }),
+            }
+        }
+        Chart {
+            title: format!("{}, {title}", load.to_uppercase()),
+            x: "seconds after the move began".into(),
+            y: y.into(),
+            across: Across::Time,
+            logarithmic: what == "latency",
+            series,
+        }
+    };
+    [
+        [("udp", "moves"), ("udp", "stays")],
+        [("tcp", "moves"), ("tcp", "stays")],
+        [("udp", "latency"), ("tcp", "latency")],
+    ]
+    .map(|row| row.map(|(load, what)| chart(load, what)).into())
+    .into()
 }
 
 /// Shares of the CPU: throughput above what was lost, UDP beside TCP. Empty if there was nothing to divide.
@@ -114,6 +161,7 @@ pub(crate) fn cpushare(figures: &[Figure]) -> Vec<Vec<Chart>> {
             title: load.replace("udp", "UDP").replace("tcp", "TCP"),
             x: "percent of the CPU for the engine".into(),
             y: y.into(),
+            across: Across::Steps,
             logarithmic: false,
             series: lines(&figures, what, |l| l == load, unit, |f| f.share.map_or(0.0, f64::from)),
         }

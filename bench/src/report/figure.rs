@@ -21,6 +21,8 @@ pub struct Figure {
     pub load: String,
     /// Percent of the CPU that the engine has, where it is divided.
     pub share: Option<u32>,
+    /// When, of figures over time: milliseconds after what happens in the middle.
+    pub at: Option<i32>,
     /// What the figure says: `loss`, `p99`, ...
     pub what: &'static str,
     /// Of the values.
@@ -50,8 +52,8 @@ impl Figure {
 
     /// Whether both say something of the same contender in the same situation.
     pub fn same_row(&self, other: &Self) -> bool {
-        (self.part, self.path, self.guest, self.routers, &self.load, self.share)
-            == (other.part, other.path, other.guest, other.routers, &other.load, other.share)
+        let row = |f: &Self| (f.part, f.path, f.guest, f.routers, f.share, f.at);
+        row(self) == row(other) && self.load == other.load
     }
 
     /// The contender, for people.
@@ -78,6 +80,8 @@ struct Line<'a> {
     routers: usize,
     load: &'a str,
     share: Option<u32>,
+    #[serde(rename = "at_ms")]
+    at: Option<i32>,
     what: &'a str,
     unit: &'a str,
     median: Option<f64>,
@@ -96,6 +100,7 @@ impl<'a> From<&'a Figure> for Line<'a> {
             routers: f.routers,
             load: &f.load,
             share: f.share,
+            at: f.at,
             what: f.what,
             unit: f.unit,
             median: f.median(),
@@ -115,19 +120,20 @@ impl Serialize for Figure {
 
 /// All of them as comma-separated values (RFC 4180), with a heading.
 pub(crate) fn csv(figures: &[Figure]) -> String {
-    let mut text = String::from("part,path,guest,routers,load,share,what,unit,median,least,most,runs,note\r\n");
+    let mut text = String::from("part,path,guest,routers,load,share,at_ms,what,unit,median,least,most,runs,note\r\n");
     for figure in figures {
         let line = Line::from(figure);
         let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
         let _ = write!(
             text,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n",
             line.part,
             line.path,
             line.guest,
             line.routers,
             quoted(line.load),
             line.share.map_or_else(String::new, |share| share.to_string()),
+            line.at.map_or_else(String::new, |at| at.to_string()),
             line.what,
             quoted(line.unit),
             number(line.median),
@@ -157,6 +163,7 @@ pub(crate) fn sample(part: &'static str, path: &'static str, routers: usize, val
         routers,
         load: "idle".into(),
         share: None,
+        at: None,
         what: "mean",
         unit: "us",
         values: values.to_vec(),
@@ -182,6 +189,6 @@ mod tests {
         figure.note = Some("ended early: \"signal\", 9\nlast words".into());
         let text = csv(&[figure]);
         let row = text.split_once("\r\n").unwrap().1;
-        assert_eq!(row, "table2,ovs,none,1,idle,,mean,us,,,,0,\"ended early: \"\"signal\"\", 9\nlast words\"\r\n");
+        assert_eq!(row, "table2,ovs,none,1,idle,,,mean,us,,,,0,\"ended early: \"\"signal\"\", 9\nlast words\"\r\n");
     }
 }

@@ -16,4 +16,4 @@ pub(crate) use json::write;
 pub use json::{PeerRow, RouteFigure, RouteRow, Row, UpdateRow};
 pub(crate) use page::{Section, page};
 pub(crate) use picture::svg;
-pub(crate) use tables::{cpushare, fig5, peers, route, table1, table2, updates, xen};
+pub(crate) use tables::{cpushare, fig5, fig7, peers, route, table1, table2, updates, xen};

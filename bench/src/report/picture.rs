@@ -32,12 +32,23 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
-/// One chart. Values of x are spaced evenly, in order. Zero is another experiment, and no line leads there.
+/// What lies along the bottom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Across {
+    /// Values are spaced evenly, in order. Zero is another experiment, and no line leads there.
+    Steps,
+    /// Seconds, at their distances. Something happens at zero. Points are many: a mark stands at some of them, and their
+    /// ranges are a band.
+    Time,
+}
+
+/// One chart.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Chart {
     pub(crate) title: String,
     pub(crate) x: String,
     pub(crate) y: String,
+    pub(crate) across: Across,
     /// Powers of ten are spaced evenly.
     pub(crate) logarithmic: bool,
     pub(crate) series: Vec<Series>,
@@ -64,6 +75,7 @@ fn style(label: &str) -> Style {
         l if l.starts_with("linux-bridge") => Style("#e69f00", "8 4", Mark::Square),
         l if l.starts_with("linux-route") => Style("#d55e00", "8 3 2 3", Mark::Diamond),
         l if l.starts_with("pointsman-vrf") => Style("#f0e442", "6 2", Mark::Up),
+        l if l.starts_with("pointsman") && l.ends_with("start, then stop") => Style("#56b4e9", "7 3", Mark::Down),
         l if l.starts_with("pointsman") && l.contains("tap") => Style("#009e73", "", Mark::Ring),
         l if l.starts_with("pointsman") => Style("#0072b2", "", Mark::Disc),
         "testpmd" => Style("#cc79a7", "4 2", Mark::Up),
@@ -125,8 +137,21 @@ impl Chart {
             );
         }
         let step = (right - LEFT) / xs.len().max(1) as f64;
-        let place = |x: f64| LEFT + step * (xs.iter().position(|&other| other == x).unwrap_or(0) as f64 + 0.5);
-        for &x in &xs {
+        let (first, last) = (xs.first().copied().unwrap_or(0.0), xs.last().copied().unwrap_or(1.0));
+        let place = |x: f64| match self.across {
+            Across::Steps => LEFT + step * (xs.iter().position(|&other| other == x).unwrap_or(0) as f64 + 0.5),
+            Across::Time => LEFT + (right - LEFT) * (x - first) / (last - first).max(1e-9),
+        };
+        let named = match self.across {
+            Across::Steps => xs.clone(),
+            Across::Time => {
+                let zero = place(0.0);
+                let _ =
+                    writeln!(text, "<path d=\"M{zero:.1} {TOP}V{bottom}\" stroke=\"#000\" stroke-dasharray=\"1 3\"/>");
+                halves(first, last)
+            }
+        };
+        for x in named {
             let _ =
                 writeln!(text, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{x}</text>", place(x), bottom + 16.0);
         }
@@ -134,7 +159,10 @@ impl Chart {
         for (i, series) in self.series.iter().enumerate() {
             // A little apart, so that bars do not hide each other.
             let aside = (i as f64 - (self.series.len() as f64 - 1.0) / 2.0) * 4.0;
-            series.draw(text, |x| place(x) + aside, &axis);
+            match self.across {
+                Across::Steps => series.draw(text, |x| place(x) + aside, &axis),
+                Across::Time => series.draw_over_time(text, place, &axis, MARKED / 2 + i * MARKED / self.series.len()),
+            }
             let y = HEIGHT + GAP + LINE * i as f64;
             let Style(colour, dashes, mark) = style(&series.label);
             let _ = writeln!(
@@ -173,6 +201,37 @@ impl Series {
             mark.draw(text, x, axis.place(point.y), colour);
         }
     }
+}
+
+/// Every so many points of a line over time have a mark.
+const MARKED: usize = 9;
+
+impl Series {
+    /// A line and the band of its runs. `phase` moves its marks, so that those of lines that cover each other are seen.
+    fn draw_over_time(&self, text: &mut String, place: impl Fn(f64) -> f64, axis: &Axis, phase: usize) {
+        let Style(colour, dashes, mark) = style(&self.label);
+        let corner = |p: &Point, y: f64| format!("{:.1},{:.1}", place(p.x), axis.place(y));
+        let edges = |p: &Point| p.range.unwrap_or((p.y, p.y));
+        let above = self.points.iter().map(|p| corner(p, edges(p).1));
+        let below = self.points.iter().rev().map(|p| corner(p, edges(p).0));
+        let band: Vec<String> = above.chain(below).collect();
+        let line: Vec<String> = self.points.iter().map(|p| corner(p, p.y)).collect();
+        let _ = writeln!(
+            text,
+            "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>\n\
+             <polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
+            band.join(" "),
+            line.join(" ")
+        );
+        for point in self.points.iter().skip(phase % MARKED).step_by(MARKED) {
+            mark.draw(text, place(point.x), axis.place(point.y), colour);
+        }
+    }
+}
+
+/// The half seconds from one time to another.
+fn halves(first: f64, last: f64) -> Vec<f64> {
+    ((first * 2.0).ceil() as i32..=(last * 2.0).floor() as i32).map(|n| f64::from(n) / 2.0).collect()
 }
 
 impl Mark {
@@ -268,6 +327,7 @@ mod tests {
             "linux-route",
             "pointsman-vrf",
             "pointsman / router",
+            "pointsman / router: start, then stop",
             "pointsman / tap",
             "testpmd",
             "xdp-redirect",
@@ -289,8 +349,33 @@ mod tests {
     #[test]
     fn labels_cannot_break_the_page() {
         let series = vec![Series { label: "<b>&\"".into(), points: points(&[1.0]) }];
-        let chart = Chart { title: "t".into(), x: "x".into(), y: "y".into(), logarithmic: false, series };
+        let chart = Chart {
+            title: "t".into(),
+            x: "x".into(),
+            y: "y".into(),
+            across: Across::Steps,
+            logarithmic: false,
+            series,
+        };
         let text = svg(&[chart]);
         assert!(text.contains("&lt;b&gt;&amp;&quot;") && !text.contains("<b>"), "{text}");
+    }
+
+    #[test]
+    fn times_stand_at_their_distances() {
+        let point = |x, y| Point { x, y, range: Some((y - 10.0, y + 10.0)) };
+        let points = vec![point(-0.5, 100.0), point(0.0, 100.0), point(1.5, 200.0)];
+        let series = vec![Series { label: "pointsman / router: stop, then start".into(), points }];
+        let chart =
+            Chart { title: "t".into(), x: "x".into(), y: "y".into(), across: Across::Time, logarithmic: false, series };
+        let text = svg(&[chart]);
+        let right = WIDTH - RIGHT;
+        let zero = LEFT + (right - LEFT) / 4.0;
+        assert!(
+            text.contains(&format!("<path d=\"M{zero:.1} {TOP}V")),
+            "where it happens, a quarter of the way: {text}"
+        );
+        assert!(text.contains(&format!("{right:.1},{TOP:.1}")), "the band reaches the highest of all: {text}");
+        assert_eq!(halves(-0.6, 1.25), [-0.5, 0.0, 0.5, 1.0]);
     }
 }

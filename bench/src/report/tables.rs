@@ -184,6 +184,37 @@ pub(crate) fn fig5(figures: &[Figure]) -> Grid {
     pivot(title, "load", &figures, &columns)
 }
 
+/// Figure 7: one row for each way of each path, UDP above TCP, and what the paper says in its last rows.
+pub(crate) fn fig7(figures: &[Figure]) -> Grid {
+    let title = "Figure 7: a router moves: Mbit/s, ms, and what is lost: medians over the runs (spread)";
+    let mut figures: Vec<&Figure> = part(figures, "fig7").into_iter().filter(|f| f.at.is_none()).collect();
+    figures.sort_by_key(|f| !f.load.starts_with("udp"));
+    let columns: [(&str, Show, bool); 10] = [
+        ("moves, before", number, true),
+        ("moves, after", number, true),
+        ("stays, before", number, false),
+        ("stays, after", number, false),
+        ("latency before", number, false),
+        ("latency most", number, true),
+        ("latency after", number, false),
+        ("gap", number, true),
+        ("lost in gap", thousands, true),
+        ("lost later", thousands, false),
+    ];
+    let mut grid = pivot(title, "load, way", &figures, &columns);
+    let papers = [
+        ["udp, live migration", "100", "200", "100", "200", "10", "20", "", "", "", ""],
+        ["tcp, live migration", "100", "200", "100", "200", "", "above 50", "", "some seconds", "", ""],
+    ];
+    for [load, values @ ..] in papers {
+        let mut cells = vec![load.to_owned(), "2".into(), "2009: Xen 3.2".into()];
+        cells.extend(values.map(String::from));
+        cells.resize(grid.headings.len(), String::new());
+        grid.rows.push(cells);
+    }
+    grid
+}
+
 /// Shares of the CPU: one row for each.
 pub(crate) fn cpushare(figures: &[Figure]) -> Grid {
     let columns: [(&str, Show, bool); 2] = [("total", number, true), ("loss", percent, false)];
