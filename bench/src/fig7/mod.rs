@@ -207,7 +207,7 @@ impl Arrangement {
                 add("lost in gap", lost_unit(load), None, &|s| Some(s.lost.0 as f64));
                 add("lost later", lost_unit(load), None, &|s| Some(s.lost.1 as f64));
                 let (before, after) = spans(quick, load);
-                let window = Window { moved: Nanos(0), before, after };
+                let window = Window { moved: Nanos(0), done: Nanos(0), before, after };
                 for bin in 0..window.bins() {
                     let at = Some(window.at(bin));
                     add("moves", "Mbit/s", at, &|s| s.rates[0].get(bin).copied());
@@ -241,9 +241,10 @@ fn measure(site: &Site, peer: &mut dyn Mobile, way: Way, load: Load, quick: bool
         peer.check()?;
         let (begin, moved) = (Instant::now(), Nanos::now());
         peer.change_hosts(way).context("moving the router")?;
+        let done = Nanos::now();
         interrupt::sleep_until(begin + after)?;
         peer.check()?;
-        Ok::<_, anyhow::Error>(Window { moved, before, after })
+        Ok::<_, anyhow::Error>(Window { moved, done, before, after })
     };
     match load {
         Load::Udp => {

@@ -14,6 +14,8 @@ pub(super) const BIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) moved: Nanos,
+    /// When all was done that was to be done for it.
+    pub(super) done: Nanos,
     pub(super) before: Duration,
     pub(super) after: Duration,
 }
@@ -105,13 +107,15 @@ impl Gap {
     }
 }
 
-/// Datagrams that were lost from the last to arrive before a gap to the first to arrive after it, and those lost later.
+/// Datagrams that were lost from the last to arrive before a gap to the first to arrive after it, and those of the later ones
+/// that were sent when the router had moved: until then two flows share a link that cannot carry them.
 pub(super) fn lost(datagrams: &[Datagram], gap: Gap, window: &Window) -> (usize, usize) {
     let number_at = |at: Nanos| datagrams.iter().position(|d| d.arrived == Some(at));
     let first = number_at(gap.from).unwrap_or(0);
     let next = number_at(gap.to).unwrap_or(datagrams.len());
     let count = |some: &[Datagram]| some.iter().filter(|d| d.arrived.is_none() && d.sent.0 < window.end()).count();
-    (count(&datagrams[first.min(next)..next]), count(&datagrams[next..]))
+    let settled = datagrams.iter().position(|d| d.sent >= window.done).unwrap_or(datagrams.len());
+    (count(&datagrams[first.min(next)..next]), count(&datagrams[next.max(settled)..]))
 }
 
 /// When datagrams arrived, with the bits that each holds for its user.
@@ -135,7 +139,12 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn window() -> Window {
-        Window { moved: Nanos(1_000 * MS), before: Duration::from_millis(100), after: Duration::from_millis(200) }
+        Window {
+            moved: Nanos(1_000 * MS),
+            done: Nanos(1_060 * MS),
+            before: Duration::from_millis(100),
+            after: Duration::from_millis(200),
+        }
     }
 
     /// One each millisecond from 850 to 1250, two milliseconds under way; those sent from 1010 up to 1040 are lost.
@@ -167,8 +176,9 @@ mod tests {
         assert_eq!(gap.millis(), 31.0);
         assert_eq!(lost(&record(), gap, &window), (30, 0));
         let mut later = record();
+        later[200].arrived = None;
         later[300].arrived = None;
-        assert_eq!(lost(&later, gap, &window), (30, 1));
+        assert_eq!(lost(&later, gap, &window), (30, 1), "the first of the two was sent before all was done");
     }
 
     #[test]

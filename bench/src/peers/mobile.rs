@@ -191,10 +191,14 @@ impl Mobile for Bridges {
         }
         let to = HOSTS - 1 - self.host;
         let (from, there, router) = (&self.hosts[self.host], &self.hosts[to], self.mobile.name());
-        // One shell, so that nothing lies between the steps. Each call asks for an address that was not asked for before.
+        // One shell, so that nothing lies between the steps. A bridge's port forwards (state 3) when the kernel has noticed
+        // its carrier, which may take a while; what is said before is lost. Each call asks for an address that was not asked for before.
         let lines = format!(
             "ip -n {from} -batch - << end\nlink set in0 netns {there}\nlink set out0 netns {there}\nend\n\
              ip -n {there} -batch - << end\nlink set in0 master bridge-in up\nlink set out0 master bridge-out up\nend\n\
+             ip netns exec {there} sh -e << 'end'\n\
+             for n in $(seq 300); do cat /sys/class/net/*/brport/state | grep -qv 3 || exit 0; sleep 0.005; done\n\
+             end\n\
              for n in 1 2 3 4 5; do for net in 10.10.25{to} 10.20.25{to}; do\n\
              ip netns exec {router} timeout 0.03 ping -c 1 -W 1 $net.$n > /dev/null 2>&1 || true\n\
              done; done\n"
