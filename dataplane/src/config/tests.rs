@@ -150,8 +150,9 @@ fn a_vrf_is_read_and_all_its_ports_have_one_worker() {
     let config = parse(VRF).expect("it is sound");
     let [vrf] = &config.vrfs[..] else { panic!("one VRF") };
     assert_eq!((vrf.guest, vrf.max_routes, vrf.punt), (Some(0), 1000, PuntRate { rate: 50, burst: 1000 }));
-    let interfaces: Vec<_> = vrf.interfaces.iter().map(|i| (i.port, i.vlan.map(|v| v.get()), i.mtu, i.punt)).collect();
-    assert_eq!(interfaces, [(0, None, 1500, Some(2)), (1, Some(10), 9000, None)]);
+    let interfaces: Vec<_> =
+        vrf.interfaces.iter().map(|i| (i.port(), i.vlan().map(|v| v.get()), i.mtu, i.punt)).collect();
+    assert_eq!(interfaces, [(Some(0), None, 1500, Some(2)), (Some(1), Some(10), 9000, None)]);
     assert_eq!((vrf.interfaces[0].check, vrf.interfaces[1].check), (SourceCheck::Strict, SourceCheck::Off));
     assert_eq!(vrf.interfaces[1].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
     let hop = |gateway: &str, interface| Hop { gateway: Some(gateway.parse().unwrap()), interface, weight: 1 };
