@@ -19,8 +19,10 @@ fn lans() -> (Lans, String) {
     let mut lans = Lans::new(1500);
     let mid = lans.bed.host("mid");
     lans.bed.cable((&mid, "eth0"), (&lans.host, "up2"), 1504);
+    // A tag must be in the frame, not beside it, where XDP sees it.
     sh(&format!(
-        "ip -n {mid} link add link eth0 name eth0.10 mtu 1500 type vlan id 10 && ip -n {mid} link set eth0.10 up && \
+        "ip netns exec {mid} ethtool -K eth0 txvlan off > /dev/null && \
+         ip -n {mid} link add link eth0 name eth0.10 mtu 1500 type vlan id 10 && ip -n {mid} link set eth0.10 up && \
          ip -n {mid} addr add 10.1.0.3/16 dev eth0.10 && ip -n {mid} addr add fd01::3/64 dev eth0.10 && \
          ip -n {mid} route add 10.2.0.0/16 via 10.1.0.1 && ip -n {mid} -6 route add fd02::/64 via fd01::1"
     ));

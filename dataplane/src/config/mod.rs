@@ -12,6 +12,7 @@ mod feed;
 mod kind;
 mod machine;
 mod mistakes;
+mod placing;
 mod port;
 mod read;
 mod route;

@@ -7,11 +7,12 @@ use toml::de::DeTable;
 
 use super::feed::read_feed;
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
+use super::placing::place_vrfs;
 use super::port::{PortReader, add_homeless};
 use super::route_file;
 use super::section::{Found, Section};
 use super::span::parse_span;
-use super::vrf::{VrfReader, place_vrfs};
+use super::vrf::VrfReader;
 use super::{Config, ConfigError, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, PortSpec, VrfSpec, WorkerSpec};
 use crate::link_rate::LineRate;
 use crate::shares::{GuestTerms, MOST_BURST, SLOWEST, Weight};
