@@ -60,11 +60,19 @@ fn came(far: &FarEnd, ethertype: [u8; 2]) -> Vec<Vec<u8>> {
     far.from_engine.lock().unwrap().iter().filter(|frame| frame[12..14] == ethertype).cloned().collect()
 }
 
+/// Whether the links of the interfaces are up, by their domains.
+fn up(engine: &Engine) -> Vec<(String, bool)> {
+    let request = VrfRequest { vrf: None, what: VrfTopic::Interfaces };
+    let Reply::Interfaces(told) = engine.report.answer(Request::Vrf(request)) else { panic!("not interfaces") };
+    assert!(told.iter().all(|interface| interface.port.is_none()));
+    told.iter().map(|i| (i.domain.clone().unwrap(), i.up)).collect()
+}
+
 #[test]
 fn guests_of_two_domains_reach_each_other_through_the_router_whichever_worker_they_are_on() {
     let engine = engine("reach");
     let seats = engine.seats();
-    // Two rounds, in which each of them is on each worker.
+    // In the first round they are on two workers, in the second on one.
     for round in 0..2 {
         let (a, far_a) = newcomer(2, "lan");
         let (b, far_b) = newcomer(3, "other");
@@ -81,6 +89,8 @@ fn guests_of_two_domains_reach_each_other_through_the_router_whichever_worker_th
                     .any(|reply| reply[..6] == mac(n).0 && reply[6..12] == mac(ROUTER[usize::from(net)]).0)
             });
         }
+        // Until somebody is there, an interface takes no part.
+        wait_for("links", || up(&engine).iter().all(|(_, up)| *up));
         let ends = (address(0, 2), address(1, 3));
         for serial in 0..300 {
             far_a.to_engine.lock().unwrap().push_back(packet(mac(ROUTER[0]), mac(2), ends, 64, serial));
@@ -96,16 +106,14 @@ fn guests_of_two_domains_reach_each_other_through_the_router_whichever_worker_th
 fn an_interface_is_a_station_that_nobody_else_can_be() {
     let engine = engine("station");
     let error = engine.seats().take(newcomer(ROUTER[0], "lan").0).unwrap_err().to_string();
-    assert!(error.contains("already behind port r1/lan0"), "{error}");
+    assert!(error.contains("port r1/lan0") && error.contains("port vif160"), "{error}");
     let Reply::Fdb(stations) = engine.report.answer(Request::Show(Topic::Fdb)) else { panic!("not stations") };
     let known: Vec<_> = stations.iter().map(|s| (&*s.domain, &*s.port)).collect();
     assert_eq!(known, [("lan", "r1/lan0"), ("other", "r1/other0")]);
-    let request = || VrfRequest { vrf: None, what: VrfTopic::Interfaces };
-    let up = || {
-        let Reply::Interfaces(told) = engine.report.answer(Request::Vrf(request())) else { panic!("not interfaces") };
-        told.iter().map(|i| (i.port.clone(), i.domain.clone().unwrap(), i.up)).collect::<Vec<_>>()
-    };
-    wait_for("nobody there", || up().iter().all(|(.., up)| !up));
-    let (_seat, _far) = (engine.seats().take(newcomer(2, "lan").0).unwrap(), ());
-    wait_for("somebody", || up() == [(None, "lan".into(), true), (None, "other".into(), false)]);
+    let links = |lan: bool, other: bool| vec![("lan".to_owned(), lan), ("other".to_owned(), other)];
+    wait_for("nobody there", || up(&engine) == links(false, false));
+    let seat = engine.seats().take(newcomer(2, "lan").0).unwrap();
+    wait_for("somebody", || up(&engine) == links(true, false));
+    drop(engine.seats().leave(seat));
+    wait_for("nobody again", || up(&engine) == links(false, false));
 }
