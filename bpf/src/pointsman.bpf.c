@@ -27,7 +27,8 @@ struct station {
 
 #define ROUTED 0x8000
 
-// A guest's address -> its index into `full` and `full_drops`.
+// A guest's address -> its index into `full` and `full_drops`; that of a VRF's interface in a bridge domain -> an index beyond
+// them.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_STATIONS);

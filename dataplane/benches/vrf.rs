@@ -3,7 +3,8 @@
 //! `cargo bench -p pointsman-dataplane --bench vrf`; the time shown for an iteration is that of a burst of 64, and the
 //! throughput that of frames. Headers are written anew before each round, as a port would when it copies a frame in:
 //! "no VRF" is that and the staging alone, to be taken off the others. Destinations are drawn over all routes, in an order
-//! without pattern, anew for every frame: what a cache would remember is of no use.
+//! without pattern, anew for every frame: what a cache would remember is of no use. "Between domains": both interfaces are
+//! stations in bridge domains of one port each, so every frame is bridged, routed, and bridged again.
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use cpu_time::time;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use pointsman_dataplane::bridge::{Bridge, Fdb, Member, Table};
+use pointsman_dataplane::bridge::{Bridge, Domain, DomainId, Fdb, Member, Table};
 use pointsman_dataplane::fib::{Arena, ArenaConfig, FibConfig};
 use pointsman_dataplane::forward::{Forward, Outputs};
 use pointsman_dataplane::frame::{BURST, Burst, Frame};
@@ -73,8 +74,8 @@ struct Rig {
 }
 
 impl Rig {
-    /// A VRF between two networks, with sixteen gateways that it knows.
-    fn new() -> Self {
+    /// A VRF between two networks, with sixteen gateways that it knows: ports 0 and 1, or bridge domains that have these.
+    fn new(bridged: bool) -> Self {
         let arena = Arena::new(ArenaConfig::default()).expect("memory");
         let config = RibConfig { max_routes: 2_000_000, interfaces: 2, fib: FibConfig::default() };
         let mut rib = Rib::new(&arena, config).expect("tables");
@@ -84,7 +85,7 @@ impl Rig {
                 mtu: 1500,
                 addresses: vec![InterfaceAddress { address: Ipv4Addr::new(10, 0, n, 1).into(), length: 24 }],
             },
-            port: PortId(n.into()),
+            port: PortId(if bridged { 3 + 2 * u16::from(n) } else { n.into() }),
             vlan: None,
             punt: None,
             check: SourceCheck::Off,
@@ -100,14 +101,27 @@ impl Rig {
         }
         let interfaces = [interface(0), interface(1)];
         let (vrf, _) = Vrf::new(&interfaces, rib.fib().clone(), PuntRate::DEFAULT, Arc::new(Board::default()));
-        let mut places = vec![Place::default(); 2];
-        for (n, place) in (0..).zip(&mut places) {
-            place.add(None, Target { vrf: 0, interface: InterfaceId(n), mac: OWN[usize::from(n)] });
+        // Two ports, then for each interface its station and the way back.
+        let mut places = vec![Place::default(); 6];
+        let mut members = vec![Member::default(); 6];
+        let mut domains = Vec::new();
+        for (n, &mac) in OWN.iter().enumerate() {
+            let target = Target { vrf: 0, interface: InterfaceId(n as u16), mac };
+            if !bridged {
+                places[n].add(None, target);
+                continue;
+            }
+            places[2 + 2 * n] = Place::Station(target);
+            places[3 + 2 * n] = Place::Domain(PortId(2 + 2 * n as u16));
+            let native = Some(DomainId(n as u16));
+            members[n].native = native;
+            members[2 + 2 * n] = Member { native, macs: vec![mac], ..Member::default() };
+            domains.push(Domain { name: format!("d{n}"), age: Nanos::from_secs(300), max_learned: 64 });
         }
-        let table = Table::build(&[Member::default(), Member::default()], &[]).expect("a table");
-        let bridge = Bridge::new(Arc::new(ArcSwap::from_pointee(table)), Arc::new(Fdb::new(&[])));
+        let table = Table::build(&members, &domains).expect("a table");
+        let bridge = Bridge::new(Arc::new(ArcSwap::from_pointee(table)), Arc::new(Fdb::new(&domains)));
         let switch = Switch::new(bridge, vec![vrf], places, arena.reader());
-        let out = Outputs::new((0..2).map(|_| Default::default()).collect());
+        let out = Outputs::new((0..6).map(|_| Default::default()).collect());
         let mut rig = Self { switch, rib, pool: Pool::new(16_384).expect("frame memory"), out };
         for n in 0..GATEWAYS {
             let request = arp::Packet {
@@ -172,7 +186,7 @@ fn vrf(c: &mut Criterion) {
     let mut group = c.benchmark_group("vrf");
     group.throughput(Throughput::Elements(BURST as u64));
 
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(false);
     let templates: Vec<_> = (0..65_536).map(|n| packet_v4(0x1400_0000 + n)).collect();
     let mut frames: Vec<Frame> = (0..BURST).map(|_| rig.pool.frame_from(&templates[0]).expect("a chunk")).collect();
     let (mut next, mut burst) = (0, Burst::new());
@@ -190,8 +204,8 @@ fn vrf(c: &mut Criterion) {
         });
     });
 
-    for routes in [1usize, 1_000, 1_000_000] {
-        let mut rig = Rig::new();
+    for (routes, bridged) in [(1usize, false), (1_000, false), (1_000_000, false), (1, true), (1_000_000, true)] {
+        let mut rig = Rig::new(bridged);
         let mut draw = Draw(0x1234_5678_9abc_def1);
         let mut prefixes = Vec::new();
         for _ in 0..routes {
@@ -206,10 +220,11 @@ fn vrf(c: &mut Criterion) {
         }
         let templates: Vec<_> =
             (0..65_536).map(|_| packet_v4(prefixes[(draw.next() % routes as u64) as usize])).collect();
-        rig.measure(&mut group, &format!("IPv4, 64 B, {routes} routes"), &templates);
+        let between = if bridged { ", between domains" } else { "" };
+        rig.measure(&mut group, &format!("IPv4, 64 B, {routes} routes{between}"), &templates);
     }
     for routes in [1usize, 200_000] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::new(false);
         let mut draw = Draw(0x1234_5678_9abc_def1);
         let mut prefixes = Vec::new();
         for _ in 0..routes {

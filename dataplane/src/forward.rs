@@ -29,6 +29,11 @@ pub trait Forward: Send {
         None
     }
 
+    /// Frames that came from another worker are staged, perhaps for ports that are the forwarder's own: it takes those.
+    fn pass_on(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
+        let _ = (pool, out, now);
+    }
+
     /// The worker is about to sleep: nothing will be looked up until it calls again.
     fn rest(&mut self) {}
 }
@@ -83,6 +88,19 @@ impl Outputs {
         if let Err(full) = staged.try_push(frame) {
             self.spill.push((port, full.element()));
         }
+    }
+
+    /// Takes back what is staged for one of the ports that are `wanted`, up to a burst, into `burst`, which is empty. None:
+    /// nothing is.
+    #[inline]
+    pub(crate) fn take(&mut self, wanted: impl Fn(PortId) -> bool, burst: &mut Burst) -> Option<PortId> {
+        let at = self.dirty.iter().position(|&port| wanted(port))?;
+        let port = self.dirty.swap_remove(at);
+        burst.extend(self.staged[port.index()].drain(..));
+        if !self.spill.is_empty() {
+            self.unspill();
+        }
+        Some(port)
     }
 
     /// Ends `frame` here: frees it and counts `reason` at the port it came in on.
@@ -170,7 +188,8 @@ impl Outputs {
         }
     }
 
-    /// Stages what was spilled, at most a burst a port; the rest stays for the next round, in order.
+    /// Stages what was spilled, at most a burst a port; the rest stays for the next round, in order. What is staged of a
+    /// port that spilled is older, so nothing overtakes.
     #[cold]
     fn unspill(&mut self) {
         let mut spilled = std::mem::replace(&mut self.spill, std::mem::take(&mut self.spare));

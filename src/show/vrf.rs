@@ -9,8 +9,14 @@ fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".into(), |text| text.to_string())
 }
 
-fn port(port: &str, vlan: Option<u16>) -> String {
-    vlan.map_or_else(|| port.to_owned(), |vlan| format!("{port} vlan {vlan}"))
+fn port(port: Option<&String>, vlan: Option<u16>, domain: Option<&String>) -> String {
+    match (port, vlan, domain) {
+        (Some(port), Some(vlan), _) => format!("{port} vlan {vlan}"),
+        (Some(port), None, Some(domain)) => format!("{port} in domain {domain}"),
+        (Some(port), None, None) => port.clone(),
+        (None, _, Some(domain)) => format!("domain {domain}"),
+        (None, ..) => "-".into(),
+    }
 }
 
 pub fn interfaces(interfaces: &[InterfaceReport]) -> Table {
@@ -35,7 +41,7 @@ pub fn interfaces(interfaces: &[InterfaceReport]) -> Table {
         interfaces.iter().map(|i| {
             let numbers = [i.rx_frames, i.tx_frames, i.punted_frames, i.stack_frames, total(&i.drops)];
             let [rx, tx, punted, stack, lost] = numbers.map(|n| n.to_string());
-            let (place, addresses) = (port(&i.port, i.vlan), i.addresses.join("\n"));
+            let (place, addresses) = (port(i.port.as_ref(), i.vlan, i.domain.as_ref()), i.addresses.join("\n"));
             let (vrf, name, mac) = (i.vrf.clone(), i.interface.clone(), i.mac.clone());
             let punt = or_dash(i.punt.as_ref());
             [vrf, name, place, mac, addresses, i.mtu.to_string(), up(i.up), punt, rx, tx, punted, stack, lost]
@@ -100,7 +106,7 @@ pub fn explanation(told: &Explanation) -> Table {
     for hop in &told.hops {
         let station = hop.mac.as_deref().unwrap_or("no address");
         let of = if told.hops.len() > 1 { format!(", weight {}", hop.weight) } else { String::new() };
-        let place = port(&hop.port, hop.vlan);
+        let place = port(hop.port.as_ref(), hop.vlan, hop.domain.as_ref());
         say("way out", format!("{} ({place}) to {}, {station} ({}){of}", hop.interface, hop.neighbour, hop.state));
     }
     grid(["", ""], &[], rows.into_iter())

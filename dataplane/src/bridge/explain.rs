@@ -3,7 +3,7 @@
 use super::fdb::Seconds;
 use super::stations::Key;
 use super::{DomainId, Fdb, Table};
-use crate::units::{Nanos, PortId};
+use crate::units::{Mac, Nanos, PortId};
 use crate::wire::ethernet::{Header, Tci};
 
 /// Where the destination of a frame is.
@@ -31,12 +31,18 @@ pub fn explain(
     let domain = match header.tag().map_or(0, Tci::vid) {
         0 => ingress.native(),
         vid => ingress.vlan(vid),
-    }?;
-    if header.to_group() {
-        return Some((DomainId(domain), Whereabouts::Group));
+    };
+    let domain = DomainId(domain?);
+    Some((domain, locate(table, fdb, domain, header.dst(), now)))
+}
+
+/// Where a station, or a group, is in a domain.
+pub fn locate(table: &Table, fdb: &Fdb, domain: DomainId, mac: Mac, now: Nanos) -> Whereabouts {
+    if mac.is_group() {
+        return Whereabouts::Group;
     }
-    let station = Key::new(domain, header.dst_word());
+    let station = Key::new(domain.0, mac.as_u64());
     let configured = table.stations.get(station).map(|place| Whereabouts::Configured(place.port));
-    let learned = || fdb.lookup(station, Seconds::at(now), table.age(domain)?).map(Whereabouts::Learned);
-    Some((DomainId(domain), configured.or_else(learned).unwrap_or(Whereabouts::Unknown)))
+    let learned = || fdb.lookup(station, Seconds::at(now), table.age(domain.0)?).map(Whereabouts::Learned);
+    configured.or_else(learned).unwrap_or(Whereabouts::Unknown)
 }

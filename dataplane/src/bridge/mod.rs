@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use explain::{Whereabouts, explain};
+pub use explain::{Whereabouts, explain, locate};
 pub use fdb::{Fdb, Learned};
 pub use table::{Domain, DomainId, Member, Table, TableError};
 

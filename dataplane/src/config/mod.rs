@@ -12,6 +12,7 @@ mod feed;
 mod kind;
 mod machine;
 mod mistakes;
+mod placing;
 mod port;
 mod read;
 mod route;
@@ -29,7 +30,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use feed::FeedSpec;
 pub use machine::usable_cores;
 pub use route_file::ListedRoutes;
-pub use vrf::{VrfInterfaceSpec, VrfSpec};
+pub use vrf::{InterfaceLink, VrfInterfaceSpec, VrfSpec};
 
 use crate::link_rate::LineRate;
 use crate::netdev::Mode;
@@ -128,6 +129,13 @@ pub struct Membership {
     pub native: Option<usize>,
     /// Index of the domain of each VLAN, sorted by VLAN. No domain occurs twice in a membership.
     pub vlans: Vec<(VlanId, usize)>,
+}
+
+impl Membership {
+    /// Whether the port is in this domain, by whatever tag.
+    pub fn contains(&self, domain: usize) -> bool {
+        self.native == Some(domain) || self.vlans.iter().any(|&(_, other)| other == domain)
+    }
 }
 
 /// What is on the other side of a port.

@@ -8,7 +8,7 @@ use super::kind::read_kind;
 use super::mistakes::{Claims, Mistakes, quoted};
 use super::read::{claim_name, read_rate};
 use super::section::{Found, Section, wrong_type};
-use super::spelling::nearest;
+use super::vrf::find;
 use super::{DomainSpec, Membership, Place, PortSpec};
 use crate::netdev::MAX_STATIONS;
 use crate::units::{Mac, PortId};
@@ -147,17 +147,8 @@ impl<'d> PortReader<'d> {
         membership
     }
 
-    fn domain(&self, mistakes: &mut Mistakes<'_>, thing: &str, Found { value, at }: Found<&str>) -> Option<usize> {
-        let found = self.domains.iter().position(|domain| !value.is_empty() && domain.name == value);
-        let names = self.domains.iter().map(|domain| &*domain.name).filter(|name| !name.is_empty());
-        if found.is_none() {
-            let remedy = match nearest(value, names) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => "add a [[domain]] section with this name".into(),
-            };
-            mistakes.add_missing(at, thing, format!("there is no domain {}", quoted(value)), remedy);
-        }
-        found
+    fn domain(&self, mistakes: &mut Mistakes<'_>, thing: &str, found: Found<&str>) -> Option<usize> {
+        find_domain(mistakes, self.domains, thing, found)
     }
 
     fn macs(
@@ -233,6 +224,17 @@ impl<'d> PortReader<'d> {
             mistakes.add(at, thing, wrong, "spread the guests over several engines");
         }
     }
+}
+
+/// The domain of that name; complains when there is none.
+pub(super) fn find_domain(
+    mistakes: &mut Mistakes<'_>,
+    domains: &[DomainSpec],
+    thing: &str,
+    found: Found<&str>,
+) -> Option<usize> {
+    let names = domains.iter().map(|domain| &*domain.name);
+    find(mistakes, thing, ("domain", "add a [[domain]] section with this name"), found, names)
 }
 
 /// Says of a port that it is in no bridge domain.

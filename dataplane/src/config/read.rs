@@ -7,11 +7,12 @@ use toml::de::DeTable;
 
 use super::feed::read_feed;
 use super::mistakes::{Claims, Mistakes, one_line, quoted};
+use super::placing::place_vrfs;
 use super::port::{PortReader, add_homeless};
 use super::route_file;
 use super::section::{Found, Section};
 use super::span::parse_span;
-use super::vrf::{VrfReader, place_vrfs};
+use super::vrf::VrfReader;
 use super::{Config, ConfigError, ConfigErrors, DEFAULT_CONTROL, DomainSpec, GuestSpec, PortSpec, VrfSpec, WorkerSpec};
 use crate::link_rate::LineRate;
 use crate::shares::{GuestTerms, MOST_BURST, SLOWEST, Weight};
@@ -112,13 +113,13 @@ fn read_root(mistakes: &mut Mistakes<'_>, table: &DeTable<'_>, file: &Path) -> C
         section.finish(mistakes, |_| Some("a guest has a name, a weight, rates and [[guest.port]] sections".into()));
         guests.push(GuestSpec { name, terms, place: mistakes.place(at) });
     }
-    let vrfs = read_vrfs(mistakes, &mut root, &mut reader, (&mut ports, &begins), &guests);
+    let mut vrfs = read_vrfs(mistakes, &mut root, &mut reader, (&ports, &begins), &domains, &guests);
     for (guest, at, thing) in portless {
         if !vrfs.iter().any(|vrf| vrf.guest == Some(guest)) {
             mistakes.add_missing(at, &thing, "it has no port", "add a [[guest.port]] section below it");
         }
     }
-    place_vrfs(mistakes, &vrfs, &mut ports, workers.len());
+    place_vrfs(mistakes, &mut vrfs, &mut ports, workers.len());
     let mut feeds = Vec::new();
     for (n, (at, table)) in root.sections(mistakes, "feed", "feed").into_iter().enumerate() {
         let section = Section::new(format!("[[feed]] {}", n + 1), at, table);
@@ -138,10 +139,11 @@ fn read_vrfs(
     mistakes: &mut Mistakes<'_>,
     root: &mut Section<'_, '_>,
     reader: &mut PortReader<'_>,
-    (ports, begins): (&mut Vec<PortSpec>, &[usize]),
+    (ports, begins): (&[PortSpec], &[usize]),
+    domains: &[DomainSpec],
     guests: &[GuestSpec],
 ) -> Vec<VrfSpec> {
-    let mut vrf_reader = VrfReader::new(ports, guests);
+    let mut vrf_reader = VrfReader::new(ports, domains, guests);
     let mut vrfs = Vec::new();
     for (n, (at, table)) in root.sections(mistakes, "vrf", "vrf").into_iter().enumerate() {
         let section = Section::new(format!("[[vrf]] {}", n + 1), at, table);

@@ -96,6 +96,29 @@ fn interfaces_that_share_a_link_have_addresses_of_their_own() {
     assert_eq!((config.vrfs.len(), config.ports[0].worker), (2, Some(0)), "one worker for all who share");
 }
 
+#[test]
+fn every_mistake_about_interfaces_in_domains_is_reported_at_once() {
+    let found = parse(include_str!("tests/domain.toml")).expect_err("it is full of mistakes");
+    let expected: Vec<_> = include_str!("tests/domain.txt").lines().collect();
+    assert_eq!(found, expected, "\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_vrf_that_is_only_in_domains_has_the_worker_of_their_ports_or_the_next() {
+    let vrf = |name: &str, domain: &str| {
+        format!("[[vrf]]\nname = \"{name}\"\n[[vrf.interface]]\nname = \"lan\"\ndomain = \"{domain}\"\n")
+    };
+    let text = "[[worker]]\n[[worker]]\n[[domain]]\nname = \"a\"\n[[domain]]\nname = \"b\"\n\
+                [[port]]\nname = \"up0\"\nkind = \"netdev\"\ndevice = \"eth1\"\ndomain = \"a\"\nworker = 1\n\
+                [[port]]\nname = \"up1\"\nkind = \"netdev\"\ndevice = \"eth2\"\nvlans = { 5 = \"a\", 6 = \"b\" }\n";
+    let text = format!("{text}{}{}{}", vrf("r1", "a"), vrf("r2", "b"), vrf("r3", "b"));
+    let config = parse(&text).expect("it is sound");
+    let placed: Vec<_> = config.vrfs.iter().map(|vrf| (vrf.worker, vrf.interfaces[0].link)).collect();
+    let domain = InterfaceLink::Domain;
+    assert_eq!(placed, [(1, domain(0)), (0, domain(1)), (1, domain(1))]);
+    assert_eq!(config.ports[1].worker, None, "ports of domains stay where they are");
+}
+
 /// A port, a VLAN of another, and a tap behind which the stack is.
 const VRF: &str = r#"
 [[worker]]
@@ -150,8 +173,9 @@ fn a_vrf_is_read_and_all_its_ports_have_one_worker() {
     let config = parse(VRF).expect("it is sound");
     let [vrf] = &config.vrfs[..] else { panic!("one VRF") };
     assert_eq!((vrf.guest, vrf.max_routes, vrf.punt), (Some(0), 1000, PuntRate { rate: 50, burst: 1000 }));
-    let interfaces: Vec<_> = vrf.interfaces.iter().map(|i| (i.port, i.vlan.map(|v| v.get()), i.mtu, i.punt)).collect();
-    assert_eq!(interfaces, [(0, None, 1500, Some(2)), (1, Some(10), 9000, None)]);
+    let interfaces: Vec<_> =
+        vrf.interfaces.iter().map(|i| (i.port(), i.vlan().map(|v| v.get()), i.mtu, i.punt)).collect();
+    assert_eq!(interfaces, [(Some(0), None, 1500, Some(2)), (Some(1), Some(10), 9000, None)]);
     assert_eq!((vrf.interfaces[0].check, vrf.interfaces[1].check), (SourceCheck::Strict, SourceCheck::Off));
     assert_eq!(vrf.interfaces[1].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
     let hop = |gateway: &str, interface| Hop { gateway: Some(gateway.parse().unwrap()), interface, weight: 1 };

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::mistakes::{Claims, Mistakes, quoted};
+use super::port::find_domain;
 use super::read::read_name;
 use super::route::read_route;
 use super::section::{Found, Section, wrong_type};
 use super::spelling::nearest;
-use super::{GuestSpec, ListedRoutes, Place, PortKind, PortSpec};
+use super::{DomainSpec, GuestSpec, ListedRoutes, Place, PortKind, PortSpec};
 use crate::prefix::{Prefix, read_pair};
 use crate::rib::Route;
 use crate::router::{InterfaceAddress, SourceCheck, objection_v4, objection_v6};
@@ -44,6 +45,8 @@ pub struct VrfSpec {
     pub route_file: Option<PathBuf>,
     /// What is in it, once it is read ([`Config::load`](super::Config::load)); no prefix is among `routes`.
     pub listed: Arc<ListedRoutes>,
+    /// Index of the worker that routes: that of all ports of it.
+    pub worker: usize,
     /// Where the file says so.
     pub place: Place,
 }
@@ -60,11 +63,10 @@ impl VrfSpec {
 pub struct VrfInterfaceSpec {
     /// Its name, unique in its VRF.
     pub name: String,
-    /// Index of the port that it is, or is a VLAN of.
-    pub port: usize,
-    /// The VLAN; none: the port's untagged frames.
-    pub vlan: Option<VlanId>,
-    /// Its Ethernet address; none: that of its punt tap, or else of its device.
+    /// Where it is.
+    pub link: InterfaceLink,
+    /// Its Ethernet address; none: that of its punt tap, or else of its device; in a bridge domain one that is made of the
+    /// names of interface and VRF.
     pub mac: Option<Mac>,
     /// The longest packet that it carries, in bytes.
     pub mtu: u16,
@@ -78,6 +80,41 @@ pub struct VrfInterfaceSpec {
     pub vrrp: Vec<u8>,
     /// Where the file says so.
     pub place: Place,
+}
+
+/// What an interface is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceLink {
+    /// It is the port of this index: its untagged frames, or a VLAN of it.
+    Port(usize, Option<VlanId>),
+    /// It is a station in the bridge domain of this index.
+    Domain(usize),
+}
+
+impl VrfInterfaceSpec {
+    /// Index of the port that it is, or is a VLAN of.
+    pub const fn port(&self) -> Option<usize> {
+        match self.link {
+            InterfaceLink::Port(port, _) => Some(port),
+            InterfaceLink::Domain(_) => None,
+        }
+    }
+
+    /// The VLAN of its port that it is.
+    pub const fn vlan(&self) -> Option<VlanId> {
+        match self.link {
+            InterfaceLink::Port(_, vlan) => vlan,
+            InterfaceLink::Domain(_) => None,
+        }
+    }
+
+    /// Index of the bridge domain that it is a station in.
+    pub const fn domain(&self) -> Option<usize> {
+        match self.link {
+            InterfaceLink::Port(..) => None,
+            InterfaceLink::Domain(domain) => Some(domain),
+        }
+    }
 }
 
 /// What a port is used for by VRFs so far.
@@ -102,16 +139,19 @@ struct Station {
     place: Place,
 }
 
-/// Reads the VRFs, which refer to ports and guests.
+/// Reads the VRFs, which refer to ports, bridge domains and guests.
 pub(super) struct VrfReader<'a> {
     ports: &'a [PortSpec],
+    domains: &'a [DomainSpec],
     guests: &'a [GuestSpec],
     uses: Vec<Use>,
+    /// Interfaces that are stations in bridge domains, with the addresses that they were given.
+    stations: Vec<(usize, Mac, Place)>,
 }
 
 impl<'a> VrfReader<'a> {
-    pub(super) fn new(ports: &'a [PortSpec], guests: &'a [GuestSpec]) -> Self {
-        Self { ports, guests, uses: vec![Use::default(); ports.len()] }
+    pub(super) fn new(ports: &'a [PortSpec], domains: &'a [DomainSpec], guests: &'a [GuestSpec]) -> Self {
+        Self { ports, domains, guests, uses: vec![Use::default(); ports.len()], stations: Vec::new() }
     }
 
     /// Whether some VRF uses the port.
@@ -160,8 +200,10 @@ impl<'a> VrfReader<'a> {
         let default = PuntRate::DEFAULT;
         let place = mistakes.place(section.at);
         section.finish(mistakes, |key| {
-            matches!(key, "domain" | "port")
-                .then(|| "an interface says which port it is: [[vrf.interface]] port = NAME".into())
+            matches!(key, "domain" | "port").then(|| match key {
+                "port" => "an interface says which port it is: [[vrf.interface]] port = NAME".into(),
+                _ => "an interface says which domain it is in: [[vrf.interface]] domain = NAME".into(),
+            })
         });
         VrfSpec {
             name,
@@ -175,11 +217,12 @@ impl<'a> VrfReader<'a> {
             routes,
             route_file: route_file.map(|found| found.value),
             listed: Arc::default(),
+            worker: 0,
             place,
         }
     }
 
-    /// Reads an interface. `None` when its port is not known, which has been said.
+    /// Reads an interface. `None` when its port or domain is not known, which has been said.
     fn interface(
         &mut self,
         mistakes: &mut Mistakes<'_>,
@@ -188,7 +231,20 @@ impl<'a> VrfReader<'a> {
         others: &[VrfInterfaceSpec],
     ) -> Option<VrfInterfaceSpec> {
         let name = read_name(mistakes, &mut section, names, "interface").unwrap_or_default();
-        section.require(mistakes, "port", "give port = NAME of the [[port]] that it is, or is a VLAN of");
+        let domain = section.string(mistakes, "domain");
+        let domain = domain.and_then(|found| find_domain(mistakes, self.domains, &section.thing, found));
+        let of_domain = section.has("domain");
+        if !of_domain {
+            let remedy =
+                "give port = NAME of the [[port]] that it is, or is a VLAN of, or domain = NAME of a [[domain]]";
+            section.require(mistakes, "port", remedy);
+        } else if section.has("port") {
+            let remedy = "keep port, and vlan, if it is a port; keep domain if it is a station in a bridge domain";
+            mistakes.add(section.at, &section.thing, "port and domain are both given", remedy);
+        } else if let Some(vlan) = section.value("vlan") {
+            let remedy = "take it out: each port says by which VLAN it carries the domain";
+            mistakes.add(vlan.span().start, &section.thing, "vlan is given, but a domain has none", remedy);
+        }
         let port = section.string(mistakes, "port").and_then(|found| self.port(mistakes, &section.thing, found));
         let vlan = section.integer(mistakes, "vlan", 1..=4094).and_then(|found| VlanId::new(found.value as u16));
         let known_vlan = vlan.is_some() || !section.has("vlan");
@@ -221,33 +277,42 @@ impl<'a> VrfReader<'a> {
             "via" | "to" => Some("routes are sections of their own: [[vrf.route]]".into()),
             _ => None,
         });
-        let port = port?;
-        if known_vlan {
-            let (mac, place) = (mac.as_ref().map(|found| found.value), mistakes.place(at));
-            self.take(
-                mistakes,
-                (&thing, at),
-                port,
-                Station { vlan, mac, unknown: unknown_mac, vrrp: !vrrp.is_empty(), place },
-            );
-        } else {
+        let mac_at = mac.as_ref().map_or(at, |found| found.at);
+        let station = Station {
+            vlan,
+            mac: mac.as_ref().map(|found| found.value),
+            unknown: unknown_mac,
+            vrrp: !vrrp.is_empty(),
+            place: mistakes.place(at),
+        };
+        match (of_domain, domain, port) {
+            (true, Some(domain), _) => self.join(mistakes, (&thing, at), domain, mac_at, station),
+            (true, None, _) => (),
+            (false, _, Some(port)) if known_vlan => self.take(mistakes, (&thing, at), port, station),
             // Which VLAN it is will be known when that is repaired; that the port is used is known already.
+            (false, _, Some(port)) => self.uses[port].unknown = true,
+            (false, _, None) => (),
+        }
+        if let (true, Some(port)) = (of_domain, port) {
             self.uses[port].unknown = true;
         }
+        let link = match (of_domain, domain) {
+            (true, domain) => InterfaceLink::Domain(domain?),
+            (false, _) => InterfaceLink::Port(port?, vlan),
+        };
         if let Some(punt) = punt {
             self.take_punt(mistakes, &thing, at, punt);
         }
         let is = |port: usize, wanted: fn(&PortKind) -> bool| self.ports.get(port).is_some_and(|p| wanted(&p.kind));
-        let has_mac = is(port, |kind| matches!(kind, PortKind::Netdev(_)))
+        let has_mac = port.is_none_or(|port| is(port, |kind| matches!(kind, PortKind::Netdev(_))))
             || punt.is_some_and(|punt| is(punt, |kind| matches!(kind, PortKind::Tap(_))));
-        if mac.is_none() && !has_mac {
+        if mac.is_none() && !has_mac && !of_domain {
             let remedy = "give mac = \"02:...\": only a netdev port or a punt tap has one of its own";
             mistakes.add_missing(at, &thing, "it has no address", remedy);
         }
         Some(VrfInterfaceSpec {
             name,
-            port,
-            vlan,
+            link,
             mac: mac.map(|found| found.value),
             mtu: mtu.map_or(1500, |found| found.value as u16),
             addresses,
@@ -284,7 +349,9 @@ impl<'a> VrfReader<'a> {
         let what = station.vlan.map_or_else(|| "untagged frames".to_owned(), |vlan| format!("VLAN {vlan}"));
         if bridged {
             let wrong = format!("{what} of port {} are in a bridge domain", spec.name);
-            mistakes.add(at, thing, wrong, "take them out of it, or give the interface another VLAN");
+            let remedy =
+                "give the interface another VLAN, or make it a station in the domain: domain = NAME and no port";
+            mistakes.add(at, thing, wrong, remedy);
         }
         let mut others = used.interfaces.iter().filter(|other| other.vlan == station.vlan && !other.unknown);
         let clash = match station.mac {
@@ -312,6 +379,32 @@ impl<'a> VrfReader<'a> {
             mistakes.add(at, thing, wrong, "give the interface with vrrp a VLAN or port of its own");
         }
         used.interfaces.push(station);
+    }
+
+    /// Notes that an interface is a station in bridge domain `domain`.
+    fn join(
+        &mut self,
+        mistakes: &mut Mistakes<'_>,
+        (thing, at): (&str, usize),
+        domain: usize,
+        mac_at: usize,
+        station: Station,
+    ) {
+        let name = &self.domains[domain].name;
+        if station.vrrp {
+            // The bridge knows the stations of VRFs by configuration, and a virtual router's address moves.
+            let wrong = format!("vrrp at an interface in domain {name}");
+            mistakes.add(at, thing, wrong, "give the interface a port of its own, or a VLAN of one: port = NAME");
+        }
+        let Some(mac) = station.mac else { return };
+        let of_guest = self.ports.iter().find(|port| port.macs.contains(&mac) && port.membership.contains(domain));
+        let of_other = self.stations.iter().find(|(other, taken, _)| (*other, *taken) == (domain, mac));
+        let taken = of_guest.map(|port| (format!("port {}", port.name), port.place));
+        if let Some((whose, place)) = taken.or_else(|| of_other.map(|&(.., place)| ("an interface".into(), place))) {
+            let wrong = format!("{mac} is that of {whose} in domain {name} already, in line {}", place.line);
+            mistakes.add(mac_at, thing, wrong, "give each station of a domain an address of its own");
+        }
+        self.stations.push((domain, mac, station.place));
     }
 
     /// Notes that the stack of an interface is behind `port`.
@@ -454,52 +547,4 @@ fn read_addresses(
         addresses.push(address);
     }
     addresses
-}
-
-/// Gives all ports of a VRF one worker: that of those that name one, or else each VRF the next. VRFs that share a port are
-/// placed together.
-pub(super) fn place_vrfs(mistakes: &mut Mistakes<'_>, vrfs: &[VrfSpec], ports: &mut [PortSpec], workers: usize) {
-    let used = |vrf: &VrfSpec| -> Vec<usize> {
-        vrf.interfaces.iter().flat_map(|interface| std::iter::once(interface.port).chain(interface.punt)).collect()
-    };
-    // Each with the ports of all VRFs that are joined by common ones.
-    let mut sets: Vec<(usize, Vec<usize>)> = Vec::new();
-    for (n, vrf) in vrfs.iter().enumerate() {
-        let mut own = (n, used(vrf));
-        sets.retain(|(first, set)| {
-            let apart = !set.iter().any(|port| own.1.contains(port));
-            if !apart {
-                own.0 = own.0.min(*first);
-                own.1.extend(set);
-            }
-            apart
-        });
-        sets.push(own);
-    }
-    sets.sort_unstable();
-    let mut next = 0;
-    for (first, set) in sets {
-        let named = set.iter().find_map(|&port| Some((port, ports[port].worker?)));
-        let worker = named.map_or_else(
-            || {
-                next += 1;
-                (next - 1) % workers
-            },
-            |(_, worker)| worker,
-        );
-        for port in set {
-            match (ports[port].worker, named) {
-                (Some(other), Some((one, worker))) if other != worker => {
-                    let wrong = format!(
-                        "ports {} and {} name workers {worker} and {other}, but all ports of a VRF are one worker's",
-                        ports[one].name, ports[port].name
-                    );
-                    let thing = format!("vrf {}", vrfs[first].name);
-                    mistakes.add_at(vrfs[first].place, &thing, wrong, "name one worker, or none");
-                    return;
-                }
-                _ => ports[port].worker = Some(worker),
-            }
-        }
-    }
 }

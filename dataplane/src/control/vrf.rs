@@ -40,9 +40,11 @@ pub struct InterfaceReport {
     /// The interface.
     pub interface: String,
     /// The port that it is, or is a VLAN of.
-    pub port: String,
+    pub port: Option<String>,
     /// The VLAN.
     pub vlan: Option<u16>,
+    /// The bridge domain that it is a station in.
+    pub domain: Option<String>,
     /// Its Ethernet address.
     pub mac: String,
     /// The longest packet that it carries.
@@ -138,10 +140,12 @@ pub struct Explanation {
 pub struct HopReport {
     /// The interface.
     pub interface: String,
-    /// Its port.
-    pub port: String,
+    /// Its port; in a bridge domain, the one behind which the neighbour is, if that is known.
+    pub port: Option<String>,
     /// The VLAN on it.
     pub vlan: Option<u16>,
+    /// The bridge domain that the interface is in.
+    pub domain: Option<String>,
     /// The neighbour that takes the packet.
     pub neighbour: IpAddr,
     /// Its part among all hops.

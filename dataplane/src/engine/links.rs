@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::report::Report;
-use crate::config::PortKind;
+use crate::config::{InterfaceLink, PortKind};
 use crate::rib::InterfaceId;
 
 /// Between two looks.
@@ -59,7 +59,10 @@ fn look(report: &Report) {
     // A worker that has not begun has not looked at its ports either.
     for vrf in report.vrfs.iter().filter(|vrf| report.has_begun(vrf.worker)) {
         for (id, (spec, was)) in (0..).map(InterfaceId).zip(vrf.spec.interfaces.iter().zip(&vrf.up)) {
-            let up = is_up(report, spec.port);
+            let up = match spec.link {
+                InterfaceLink::Port(port, _) => is_up(report, port),
+                InterfaceLink::Domain(domain) => is_domain_up(report, domain),
+            };
             if was.swap(up, Relaxed) != up {
                 vrf.rib().interface_state(id, up);
                 // What its device cannot be told, the stack finds out by its protocols.
@@ -67,6 +70,17 @@ fn look(report: &Report) {
             }
         }
     }
+}
+
+/// Whether somebody can be reached in a bridge domain: by a port of it, or because several VRFs have interfaces there.
+fn is_domain_up(report: &Report, domain: usize) -> bool {
+    let ports = report.config.ports.iter().enumerate();
+    report.inner.iter().filter(|inner| inner.domain == domain).count() > 1
+        || ports.filter(|(_, spec)| spec.membership.contains(domain)).any(|(port, _)| is_up(report, port))
+        || report.seats.look(|sitters| {
+            let counters = sitters.iter().filter(|sitter| sitter.domain == domain).flat_map(|sitter| &sitter.counters);
+            counters.into_iter().any(|counters| counters.up.load(Relaxed))
+        })
 }
 
 /// Whether the link of a port carries frames, as far as that can be told.

@@ -4,6 +4,7 @@
 //! undoes itself when it is dropped. Once running, the control side only reads.
 
 mod feeds;
+mod inner;
 mod links;
 mod ports;
 mod report;
@@ -35,6 +36,7 @@ use crate::shares::Shares;
 use crate::tap::TapError;
 use crate::units::{GuestId, PortId};
 use crate::worker::{Doorbell, FullWatch, Worker, WorkerConfig};
+use inner::inner_ports;
 use links::LinkWatch;
 use ports::{Opened, guest_of};
 use report::{Report, ReportedWorker};
@@ -189,16 +191,26 @@ impl Engine {
             pools.push(Pool::new(spec.chunks).map_err(failed)?);
         }
         let (mut members, domains) = bridging(config);
-        members.resize(config.ports.len() + seats, Member::default());
+        let inner = inner_ports(config, ports + seats);
+        members.resize(ports + seats + 2 * inner.len(), Member::default());
         let table = Table::build(&members, &domains).map_err(EngineError::Table)?;
         let table = Arc::new(ArcSwap::from_pointee(table));
         let fdb = Arc::new(Fdb::new(&domains));
         let guests = config.guests.iter().map(|guest| (guest.name.as_str(), guest.terms));
         let shares = Arc::new(Shares::new(guests, seats));
         let opened = Opened::open(config, &mut pools, &shares)?;
-        let mut vrfs = Vrfs::build(config, &opened.ports, members.len())?;
+        let mut vrfs = Vrfs::build(config, &opened.ports, &inner, members.len())?;
+        if !inner.is_empty() {
+            // Their addresses may be those of taps, and are known only now.
+            members.truncate(ports + seats);
+            members.extend(inner.iter().flat_map(|inner| inner.members(&vrfs.running)));
+            table.store(Arc::new(Table::build(&members, &domains).map_err(EngineError::Table)?));
+        }
         let mut guests: Vec<GuestId> = (0..config.ports.len()).map(|port| guest_of(config, port)).collect();
         guests.resize(members.len(), GuestId::UPLINKS);
+        for inner in &inner {
+            guests[inner.station.index()] = inner.guest(config);
+        }
 
         let mut workers = Vec::new();
         for (index, ((spec, pool), queues)) in config.workers.iter().zip(pools).zip(opened.queues).enumerate() {
@@ -209,6 +221,11 @@ impl Engine {
             let mut worker =
                 worker.map_err(|source| EngineError::Worker { worker: index, doing: "creating it", source })?;
             worker.take_turns(Arc::clone(&shares), guests.clone());
+            for inner in inner.iter().filter(|inner| config.vrfs[inner.vrf].worker == index) {
+                for port in [inner.station, inner.way_back] {
+                    worker.own(port, Arc::clone(&inner.counters));
+                }
+            }
             workers.push(worker);
         }
         let mut reported: Vec<ReportedWorker> = workers.iter().zip(&config.workers).map(ReportedWorker::new).collect();
@@ -219,6 +236,7 @@ impl Engine {
         let seats = Seats::new(House {
             workers: workers.iter().map(Worker::doorbell).collect(),
             members,
+            first: ports,
             seats,
             domains,
             uplinks: uplinks(config, &opened.ports),
@@ -226,7 +244,7 @@ impl Engine {
             shares: Arc::clone(&shares),
         });
         let feeds = feeds::start(config, &opened.ports, &vrfs.running)?;
-        let opened = report::Opened { ports: opened.ports, vrfs: vrfs.running, feeds };
+        let opened = report::Opened { ports: opened.ports, vrfs: vrfs.running, inner, feeds };
         let report = Arc::new(Report::new(config, opened, reported, table, fdb, seats.clone(), shares));
         let answering = Arc::clone(&report);
         for (index, worker) in workers.iter_mut().enumerate() {

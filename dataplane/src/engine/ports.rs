@@ -65,7 +65,7 @@ pub fn guest_of(config: &Config, index: usize) -> GuestId {
     let spec = &config.ports[index];
     let guest = spec.guest.or_else(|| {
         let bridges = spec.membership.native.is_some() || !spec.membership.vlans.is_empty();
-        let uses = |vrf: &&VrfSpec| vrf.interfaces.iter().any(|i| i.port == index || i.punt == Some(index));
+        let uses = |vrf: &&VrfSpec| vrf.interfaces.iter().any(|i| i.port() == Some(index) || i.punt == Some(index));
         let mut guests = config.vrfs.iter().filter(uses).map(|vrf| vrf.guest);
         let first = guests.next().flatten().filter(|_| !bridges);
         first.filter(|first| guests.all(|guest| guest == Some(*first)))
@@ -157,8 +157,8 @@ fn carries(config: &Config, index: usize) -> Carries {
     for (vlan, _) in &spec.membership.vlans {
         carries.add_vlan(vlan.get());
     }
-    for interface in config.vrfs.iter().flat_map(|vrf| &vrf.interfaces).filter(|i| i.port == index) {
-        carries.add_routed(interface.vlan.map_or(0, VlanId::get));
+    for interface in config.vrfs.iter().flat_map(|vrf| &vrf.interfaces).filter(|i| i.port() == Some(index)) {
+        carries.add_routed(interface.vlan().map_or(0, VlanId::get));
     }
     carries
 }

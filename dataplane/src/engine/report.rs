@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
+use super::inner::InnerPort;
 use super::ports::OpenPort;
 use super::seats::{Seats, Sitter};
 use super::share_a_domain;
@@ -55,6 +56,7 @@ impl ReportedWorker {
 pub struct Opened {
     pub ports: Vec<OpenPort>,
     pub vrfs: Vec<Arc<RunningVrf>>,
+    pub inner: Vec<InnerPort>,
     pub feeds: Vec<Feed>,
 }
 
@@ -64,6 +66,8 @@ pub struct Report {
     pub(super) config: Config,
     pub(super) ports: Vec<OpenPort>,
     pub(super) vrfs: Vec<Arc<RunningVrf>>,
+    /// Where VRFs are stations in bridge domains.
+    pub(super) inner: Vec<InnerPort>,
     pub(super) feeds: Vec<Feed>,
     workers: Vec<ReportedWorker>,
     pub(super) table: Arc<ArcSwap<Table>>,
@@ -77,14 +81,26 @@ pub struct Report {
 impl Report {
     pub fn new(
         config: &Config,
-        Opened { ports, vrfs, feeds }: Opened,
+        Opened { ports, vrfs, inner, feeds }: Opened,
         workers: Vec<ReportedWorker>,
         table: Arc<ArcSwap<Table>>,
         fdb: Arc<Fdb>,
         seats: Seats,
         shares: Arc<Shares>,
     ) -> Self {
-        Self { config: config.clone(), ports, vrfs, feeds, workers, table, fdb, seats, shares, traces: Arc::default() }
+        Self {
+            config: config.clone(),
+            ports,
+            vrfs,
+            inner,
+            feeds,
+            workers,
+            table,
+            fdb,
+            seats,
+            shares,
+            traces: Arc::default(),
+        }
     }
 
     /// Whether the worker has drawn a breath.
@@ -256,11 +272,8 @@ impl Report {
         let report = |station: bridge::Station| StationReport {
             domain: self.config.domains[station.domain.index()].name.clone(),
             mac: station.mac.to_string(),
-            port: match self.config.ports.get(station.port.index()) {
-                Some(port) => port.name.clone(),
-                // It may have left its seat just now.
-                None => self.seats.name(station.port).unwrap_or_default(),
-            },
+            // It may have left its seat just now.
+            port: self.known_port(station.port).unwrap_or_default(),
             age: station.age.map(|age| age.0 / 1_000_000_000),
         };
         let mut stations: Vec<_> = known.into_iter().map(report).collect();
@@ -268,10 +281,18 @@ impl Report {
         stations
     }
 
+    /// The name of a port: of one that is configured, has a seat, or is within the engine.
+    pub(super) fn known_port(&self, id: PortId) -> Option<String> {
+        let configured = self.config.ports.get(id.index()).map(|port| port.name.clone());
+        let inner = || self.inner.iter().find(|inner| inner.station == id || inner.way_back == id);
+        configured.or_else(|| inner().map(|inner| inner.name.clone())).or_else(|| self.seats.name(id))
+    }
+
     fn drops(&self) -> Vec<DropReport> {
         let of_ports = self.all_ports().into_iter().map(|p| (p.name, p.drops));
         let of_workers = (0..self.workers.len()).map(|i| (format!("worker {i}"), self.worker(i).drops));
-        let places = of_ports.chain(of_workers);
+        let of_inner = self.inner.iter().map(|inner| (inner.name.clone(), sum_drops(&[Arc::clone(&inner.counters)])));
+        let places = of_ports.chain(of_inner).chain(of_workers);
         places
             .flat_map(|(place, drops)| {
                 drops.into_iter().map(move |(reason, frames)| DropReport { place: place.clone(), reason, frames })

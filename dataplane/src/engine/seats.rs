@@ -118,6 +118,8 @@ pub(super) struct Sitter {
     pub(super) name: String,
     pub(super) guest: String,
     pub(super) kind: &'static str,
+    /// Index of its bridge domain.
+    pub(super) domain: usize,
     pub(super) macs: Vec<Mac>,
     /// Its guest's place in the table of shares.
     pub(super) owner: GuestId,
@@ -170,8 +172,10 @@ struct Plan {
 /// What [`Seats`] need to know of the engine.
 pub(super) struct House {
     pub(super) workers: Vec<Doorbell>,
-    /// Every configured port, then the seats, as members of no domain.
+    /// Every configured port, then the seats, as members of no domain, then the ports within the engine.
     pub(super) members: Vec<Member>,
+    /// Port number of the first seat.
+    pub(super) first: usize,
     pub(super) seats: usize,
     pub(super) domains: Vec<Domain>,
     pub(super) uplinks: Vec<Uplink>,
@@ -181,8 +185,7 @@ pub(super) struct House {
 
 impl Seats {
     pub(super) fn new(house: House) -> Self {
-        let House { workers, members, seats, domains, uplinks, table, shares } = house;
-        let first = members.len() - seats;
+        let House { workers, members, first, seats, domains, uplinks, table, shares } = house;
         // A seat that nobody had needs no rest.
         let long_ago = Instant::now().checked_sub(REST).unwrap_or_else(Instant::now);
         let plan = Plan { members, empty: vec![Some(long_ago); seats], sitters: Vec::new(), next_worker: 0 };
@@ -251,6 +254,7 @@ impl Seats {
             name: newcomer.name,
             guest: newcomer.guest,
             kind: newcomer.kind,
+            domain,
             macs: newcomer.macs,
             owner,
             limits: newcomer.limits,

@@ -1,5 +1,7 @@
 //! Ports that come and go under a running engine, on ports of memory: no privileges, no devices.
 
+mod domains;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;

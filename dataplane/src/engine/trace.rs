@@ -148,16 +148,15 @@ impl Report {
     }
 
     fn port_name(&self, id: PortId) -> String {
-        match self.config.ports.get(id.index()) {
-            Some(port) => port.name.clone(),
-            None => self.seats.name(id).unwrap_or_else(|| format!("port {}", id.0)),
-        }
+        self.known_port(id).unwrap_or_else(|| format!("port {}", id.0))
     }
 
     /// The worker that frames for a port leave by.
     fn worker_of(&self, id: PortId) -> Option<usize> {
+        let inner = self.inner.iter().find(|inner| inner.station == id).map(|inner| self.vrfs[inner.vrf].worker);
         match self.ports.get(id.index()) {
             Some(port) => port.workers.first().copied(),
+            None if inner.is_some() => inner,
             None => self.seats.look(|all| all.iter().find(|port| port.id == id)?.workers.first().copied()),
         }
     }
@@ -227,7 +226,7 @@ impl Teller<'_> {
                 if interface.punt == Some(port.index()) {
                     return Place::Stack(vrf, interface);
                 }
-                if interface.port == port.index() && interface.vlan.map(|vlan| vlan.get()) == vlan {
+                if interface.port() == Some(port.index()) && interface.vlan().map(|vlan| vlan.get()) == vlan {
                     return Place::Interface(vrf, id, interface);
                 }
             }
@@ -245,22 +244,55 @@ impl Teller<'_> {
                     format!("sent by the stack of vrf {vrf}, interface {interface}: leaves there as it is"),
                 )]
             }
-            Place::Bridge => self.bridged(arrival.port, header).into_iter().collect(),
-            Place::Interface(vrf, id, interface) => {
-                let own = vrf.macs.get(usize::from(id.0)).copied();
-                let to = match header.dst() {
-                    dst if own == Some(dst) => "",
-                    dst if dst.is_group() => ", to a group on the link",
-                    _ => ", not to its Ethernet address",
-                };
-                let mut steps = vec![step("vrf", format!("{}, interface {}{to}", vrf.spec.name, interface.name))];
-                let destination = trace::ends(&arrival.bytes).map(|(_, destination)| destination);
-                if let Some(destination) = destination.filter(|_| own == Some(header.dst())) {
-                    steps.push(step("route", self.routed(vrf, destination)));
+            Place::Bridge => {
+                let mut steps: Vec<_> = self.bridged(arrival.port, header).into_iter().collect();
+                if let Some((vrf, id, interface)) = self.station(arrival.port, header, header.dst()) {
+                    steps.extend(self.met(vrf, id, interface, arrival, header));
                 }
                 steps
             }
+            &Place::Interface(vrf, id, interface) => self.met(vrf, id, interface, arrival, header),
         }
+    }
+
+    /// The interface that is the station `mac` in the bridge domain of a frame at `port`.
+    fn station(
+        &self,
+        port: PortId,
+        header: &Header,
+        mac: Mac,
+    ) -> Option<(&RunningVrf, InterfaceId, &VrfInterfaceSpec)> {
+        let table = self.report.table.load();
+        let (domain, _) = bridge::explain(&table, &self.report.fdb, port, header, Nanos::now())?;
+        let mut inner = self.report.inner.iter().filter(|inner| inner.domain == domain.index());
+        inner.find_map(|inner| {
+            let vrf = &self.report.vrfs[inner.vrf];
+            let own = vrf.macs.get(usize::from(inner.interface.0)) == Some(&mac);
+            vrf.interface(inner.interface).filter(|_| own).map(|spec| (&**vrf, inner.interface, spec))
+        })
+    }
+
+    /// What the VRF of an interface decided about a frame there.
+    fn met(
+        &self,
+        vrf: &RunningVrf,
+        id: InterfaceId,
+        interface: &VrfInterfaceSpec,
+        arrival: &Event,
+        header: &Header,
+    ) -> Vec<TraceStep> {
+        let own = vrf.macs.get(usize::from(id.0)).copied();
+        let to = match header.dst() {
+            dst if own == Some(dst) => "",
+            dst if dst.is_group() => ", to a group on the link",
+            _ => ", not to its Ethernet address",
+        };
+        let mut steps = vec![step("vrf", format!("{}, interface {}{to}", vrf.spec.name, interface.name))];
+        let destination = trace::ends(&arrival.bytes).map(|(_, destination)| destination);
+        if let Some(destination) = destination.filter(|_| own == Some(header.dst())) {
+            steps.push(step("route", self.routed(vrf, destination)));
+        }
+        steps
     }
 
     fn bridged(&self, input: PortId, header: &Header) -> Option<TraceStep> {
@@ -305,22 +337,36 @@ impl Teller<'_> {
             _ => (),
         }
         let ends = (trace::ends(&arrival.bytes), trace::ends(&event.bytes));
-        let word = match place {
-            Place::Interface(.., interface) if interface.punt == Some(event.port.index()) => {
+        // Who met it: the interface that it came in on, or the one that is the station it was for, or that answered.
+        let met = match place {
+            Place::Interface(vrf, _, interface) => Some((*vrf, *interface)),
+            Place::Stack(..) => None,
+            Place::Bridge => self
+                .station(arrival.port, &before, before.dst())
+                .or_else(|| self.station(event.port, &after, after.src()))
+                .map(|(vrf, _, interface)| (vrf, interface)),
+        };
+        let to_stack = |interface: &VrfInterfaceSpec| interface.punt == Some(event.port.index());
+        let word = match met {
+            Some((_, interface)) if to_stack(interface) => {
                 text = format!("to the stack behind {port}");
                 "punt"
             }
-            Place::Interface(vrf, ..) if ends.0.is_some() && ends.0 == ends.1 => {
+            None if self.report.vrfs.iter().any(|vrf| vrf.spec.interfaces.iter().any(to_stack)) => {
+                text = format!("to the stack behind {port}");
+                "punt"
+            }
+            Some((vrf, _)) if ends.0.is_some() && ends.0 == ends.1 => {
                 let hop = ends.1.and_then(|(_, destination)| self.next_hop(vrf, event, &after, destination));
                 let hop = hop.map_or_else(String::new, |hop| format!("{hop} "));
                 text += &format!(", to {hop}at {}", after.dst());
                 "out"
             }
-            Place::Interface(..) => {
+            Some(_) => {
                 text += &format!(": {}", trace::summary(&event.bytes));
                 "answer"
             }
-            Place::Bridge | Place::Stack(..) => "out",
+            None => "out",
         };
         match (before.tag().map(Tci::vid), after.tag().map(Tci::vid)) {
             (None, Some(to)) => text += &format!(", VLAN {to} put on"),
@@ -337,7 +383,11 @@ impl Teller<'_> {
 
     /// The neighbour that takes a packet which left as `event` shows.
     fn next_hop(&self, vrf: &RunningVrf, event: &Event, after: &Header, destination: IpAddr) -> Option<IpAddr> {
-        let Place::Interface(_, out, _) = self.place(event.port, Some(after)) else { return None };
+        let out = match self.place(event.port, Some(after)) {
+            Place::Interface(_, out, _) => out,
+            Place::Bridge => self.station(event.port, after, after.src()).map(|(_, out, _)| out)?,
+            Place::Stack(..) => return None,
+        };
         let hops: Vec<IpAddr> = {
             let rib = vrf.rib();
             let found = rib.explain(destination)?;

@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::report::{Report, sum_drops};
 use super::vrfs::RunningVrf;
+use crate::bridge::{self, DomainId, Whereabouts};
+use crate::config::VrfInterfaceSpec;
 use crate::control::{
     Explanation, HopReport, InterfaceReport, NeighbourReport, Reply, RouteReport, RoutesReport, VrfRequest, VrfTopic,
 };
 use crate::fib::{Decision, ResolvedHop};
 use crate::rib::{Action, InterfaceId, Origin, RouteState};
+use crate::units::{Mac, Nanos, PortId};
 use crate::vrf::Neighbour;
 
 impl Report {
@@ -53,8 +56,9 @@ impl Report {
                 vrf: vrf.spec.name.clone(),
                 guest: vrf.spec.guest.map(|guest| self.config.guests[guest].name.clone()),
                 interface: spec.name.clone(),
-                port: name(spec.port),
-                vlan: spec.vlan.map(|vlan| vlan.get()),
+                port: spec.port().map(name),
+                vlan: spec.vlan().map(|vlan| vlan.get()),
+                domain: spec.domain().map(|domain| self.config.domains[domain].name.clone()),
                 mac: mac.to_string(),
                 mtu: spec.mtu,
                 addresses: spec.addresses.iter().map(|a| format!("{}/{}", a.address, a.length)).collect(),
@@ -125,14 +129,32 @@ impl Report {
         let neighbour = hop.gateway.unwrap_or(destination);
         let known = neighbours.iter().find(|n| n.interface == hop.interface && n.address == neighbour);
         let spec = vrf.interface(hop.interface);
+        let mac = known.and_then(|n| n.mac);
+        let domain = spec.and_then(VrfInterfaceSpec::domain);
+        let port = match domain {
+            None => spec.and_then(VrfInterfaceSpec::port).map(|port| PortId(port as u16)),
+            // Where the bridge sends it.
+            Some(domain) => mac.and_then(|mac| self.port_of(domain, mac)),
+        };
         HopReport {
             interface: interface(vrf, hop.interface),
-            port: spec.map(|spec| self.config.ports[spec.port].name.clone()).unwrap_or_default(),
-            vlan: spec.and_then(|spec| spec.vlan).map(|vlan| vlan.get()),
+            port: port.and_then(|port| self.known_port(port)),
+            vlan: spec.and_then(VrfInterfaceSpec::vlan).map(|vlan| vlan.get()),
+            domain: domain.map(|domain| self.config.domains[domain].name.clone()),
             neighbour,
             weight,
-            mac: known.and_then(|n| n.mac).map(|mac| mac.to_string()),
+            mac: mac.map(|mac| mac.to_string()),
             state: known.map_or("unknown", |n| n.state).into(),
+        }
+    }
+}
+
+impl Report {
+    /// The port behind which a station of a domain is, if that is known.
+    fn port_of(&self, domain: usize, mac: Mac) -> Option<PortId> {
+        match bridge::locate(&self.table.load(), &self.fdb, DomainId(domain as u16), mac, Nanos::now()) {
+            Whereabouts::Configured(port) | Whereabouts::Learned(port) => Some(port),
+            Whereabouts::Group | Whereabouts::Unknown => None,
         }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EngineError;
+use super::inner::{InnerPort, station_of};
 use super::ports::OpenPort;
 use crate::bridge::Bridge;
-use crate::config::{Config, VrfInterfaceSpec, VrfSpec};
+use crate::config::{Config, InterfaceLink, VrfInterfaceSpec, VrfSpec};
 use crate::fib::{Arena, ArenaConfig, FibConfig};
 use crate::forward::Forward;
 use crate::prefix::Prefix;
@@ -72,11 +73,12 @@ pub struct Vrfs {
 }
 
 impl Vrfs {
-    /// Builds the VRFs of `config` over its open ports; `ids` is the number of port ids there are.
+    /// Builds the VRFs of `config` over its open ports, and those within the engine; `ids` is the number of port ids there
+    /// are.
     ///
     /// # Errors
     /// An interface has no Ethernet address, a device takes no more, there is no memory, or a route cannot be.
-    pub fn build(config: &Config, ports: &[OpenPort], ids: usize) -> Result<Self, EngineError> {
+    pub fn build(config: &Config, ports: &[OpenPort], inner: &[InnerPort], ids: usize) -> Result<Self, EngineError> {
         let workers = config.workers.len();
         let mut vrfs = Self {
             running: Vec::new(),
@@ -89,8 +91,9 @@ impl Vrfs {
         }
         let failed = |source| EngineError::Tables { source };
         let arena = Arena::new(ArenaConfig::default()).map_err(failed)?;
-        for spec in &config.vrfs {
-            vrfs.add(config, spec, ports, &arena, ids)?;
+        for (number, spec) in config.vrfs.iter().enumerate() {
+            let inner: Vec<_> = inner.iter().filter(|inner| inner.vrf == number).collect();
+            vrfs.add(config, spec, (ports, &inner), &arena, ids)?;
         }
         vrfs.arena = Some(arena);
         Ok(vrfs)
@@ -100,27 +103,28 @@ impl Vrfs {
         &mut self,
         config: &Config,
         spec: &VrfSpec,
-        ports: &[OpenPort],
+        (ports, inner): (&[OpenPort], &[&InnerPort]),
         arena: &Arc<Arena>,
         ids: usize,
     ) -> Result<(), EngineError> {
         let mut interfaces = Vec::new();
-        for wanted in &spec.interfaces {
-            let mac = wanted.mac.or_else(|| wanted.punt.and_then(|punt| ports[punt].mac)).or(ports[wanted.port].mac);
+        for (id, wanted) in (0..).map(InterfaceId).zip(&spec.interfaces) {
+            let own = || match wanted.link {
+                InterfaceLink::Port(port, _) => ports[port].mac,
+                InterfaceLink::Domain(_) => Some(station_of(spec, &wanted.name)),
+            };
+            let mac = wanted.mac.or_else(|| wanted.punt.and_then(|punt| ports[punt].mac)).or_else(own);
             let (vrf, interface) = (spec.name.clone(), wanted.name.clone());
             let Some(mac) = mac else { return Err(EngineError::InterfaceMac { vrf, interface }) };
-            if let Some(device) = &ports[wanted.port].device {
-                let port = config.ports[wanted.port].name.clone();
-                let shared = wanted.vrrp.iter().flat_map(|&id| vrrp::addresses(id));
-                for mac in std::iter::once(mac).chain(shared) {
-                    let port = port.clone();
-                    device.add_routed(mac, wanted.vlan).map_err(|source| EngineError::Netdev { port, source })?;
-                }
-            }
+            tell_devices(config, ports, wanted, mac)?;
+            let way_back = inner.iter().find(|inner| inner.interface == id).map(|inner| inner.way_back);
+            let Some(port) = wanted.port().map(|port| PortId(port as u16)).or(way_back) else {
+                unreachable!("what is no port has one within the engine");
+            };
             interfaces.push(VrfInterface {
                 config: InterfaceConfig { mac, mtu: wanted.mtu, addresses: wanted.addresses.clone() },
-                port: PortId(wanted.port as u16),
-                vlan: wanted.vlan,
+                port,
+                vlan: wanted.vlan(),
                 punt: wanted.punt.map(|punt| PortId(punt as u16)),
                 check: wanted.check,
                 vrrp: wanted.vrrp.clone(),
@@ -129,17 +133,23 @@ impl Vrfs {
         let rib = routes(spec, &interfaces, arena)?;
         let board = Arc::new(Board::default());
         let (vrf, counters) = Vrf::new(&interfaces, Arc::clone(rib.fib()), spec.punt, Arc::clone(&board));
-        // The configuration gave all its ports one worker.
-        let worker = interfaces.first().and_then(|i| config.ports[i.port.index()].worker).unwrap_or(0);
+        // The configuration gave all its ports that worker.
+        let worker = spec.worker;
         let (vrfs, places) = (&mut self.workers[worker], &mut self.places[worker]);
         places.resize(ids, Place::default());
         let number = vrfs.len() as u16;
         for (id, interface) in (0..).map(InterfaceId).zip(&interfaces) {
-            let place = &mut places[interface.port.index()];
-            place.add(interface.vlan, Target { vrf: number, interface: id, mac: interface.config.mac });
-            let membership = &config.ports[interface.port.index()].membership;
-            if membership.native.is_some() || !membership.vlans.is_empty() {
-                place.bridge_too();
+            let target = Target { vrf: number, interface: id, mac: interface.config.mac };
+            if let Some(inner) = inner.iter().find(|inner| inner.interface == id) {
+                places[inner.station.index()] = Place::Station(target);
+                places[inner.way_back.index()] = Place::Domain(inner.station);
+            } else {
+                let place = &mut places[interface.port.index()];
+                place.add(interface.vlan, target);
+                let membership = &config.ports[interface.port.index()].membership;
+                if membership.native.is_some() || !membership.vlans.is_empty() {
+                    place.bridge_too();
+                }
             }
             if let Some(punt) = interface.punt {
                 places[punt.index()] = Place::Punt(number, id);
@@ -164,6 +174,31 @@ impl Vrfs {
             _ => Box::new(bridge),
         }
     }
+}
+
+/// Tells devices which frames are for an interface.
+fn tell_devices(config: &Config, ports: &[OpenPort], wanted: &VrfInterfaceSpec, mac: Mac) -> Result<(), EngineError> {
+    let failed = |port: usize| {
+        let port = config.ports[port].name.clone();
+        |source| EngineError::Netdev { port, source }
+    };
+    match wanted.link {
+        InterfaceLink::Port(port, vlan) => {
+            let Some(device) = &ports[port].device else { return Ok(()) };
+            let shared = wanted.vrrp.iter().flat_map(|&id| vrrp::addresses(id));
+            for mac in std::iter::once(mac).chain(shared) {
+                device.add_routed(mac, vlan).map_err(failed(port))?;
+            }
+        }
+        InterfaceLink::Domain(domain) => {
+            for (number, (spec, port)) in config.ports.iter().zip(ports).enumerate() {
+                if let Some(device) = port.device.as_ref().filter(|_| spec.membership.contains(domain)) {
+                    device.add_bridged(mac).map_err(failed(number))?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The routes that a VRF begins with: those of its interfaces, and the configured ones.

@@ -247,6 +247,18 @@ impl Device {
         })
     }
 
+    /// Hands frames for `mac` to the engine, as the address of a VRF's interface in a bridge domain of the device.
+    ///
+    /// # Errors
+    /// More than [`MAX_STATIONS`].
+    pub fn add_bridged(&self, mac: Mac) -> Result<(), NetdevError> {
+        self.program.add_bridged(mac).map_err(|e| NetdevError::Bpf {
+            device: self.name.clone(),
+            what: format!("add {mac} to"),
+            reason: e.to_string(),
+        })
+    }
+
     /// Leaves frames for `mac` to the kernel again.
     pub fn remove_station(&self, mac: Mac) {
         self.program.remove_station(mac);

@@ -30,6 +30,8 @@ const NAME: &str = "pointsman";
 const DYING: Duration = Duration::from_secs(5);
 /// Marks a VLAN in the key of a routed station; as `ROUTED` in the program.
 const ROUTED: u16 = 0x8000;
+/// In place of a port's number: beyond the marks and counts of all ports, so the program finds none.
+const NO_PORT: u32 = u32::MAX;
 
 /// Where in the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +195,14 @@ impl Program {
         let mut key = station(mac);
         key[6..].copy_from_slice(&(ROUTED | vlan).to_ne_bytes());
         self.stations.update(&key, &0u32.to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Tells the program that `mac` is a station that nobody holds back: it is behind no port.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn add_bridged(&self, mac: Mac) -> Result<(), libbpf_rs::Error> {
+        self.stations.update(&station(mac), &NO_PORT.to_ne_bytes(), MapFlags::ANY)
     }
 
     /// Forgets a station; no error when there is none.

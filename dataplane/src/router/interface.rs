@@ -60,7 +60,7 @@ impl IndexMut<InterfaceId> for Interfaces {
 pub(crate) struct Interface {
     pub mac: Mac,
     pub mtu: u16,
-    /// The port that it is, or is a VLAN of.
+    /// The port that it is, or is a VLAN of, or the way into its bridge domain.
     pub port: PortId,
     /// The VLAN; 0: untagged.
     pub vlan: u16,

@@ -11,7 +11,9 @@
 //! # What happens to a frame
 //! An interface is a port, or a VLAN of one; several, of one VRF or of several, may share these, with Ethernet addresses of
 //! their own, by which unicast is told apart (broadcast and multicast go to each). Of a port whose other VLANs are in bridge domains, those go to the
-//! [`Bridge`](crate::bridge::Bridge) as ever. What is for the interface's own address is routed
+//! [`Bridge`](crate::bridge::Bridge) as ever. An interface may also be a station in a bridge domain (what others call BVI or
+//! IRB): known there to all by configuration, as a guest's is, it gets what is for its address and for groups, and what it
+//! sends the bridge takes to where its destination is. What is for the interface's own address is routed
 //! ([`router`](crate::router)); broadcast and multicast of the link go to the punt port, or are the router's own
 //! protocols'; all else is `not-for-us`. What the stack behind a punt port sends leaves by the interface as it is, if it
 //! comes from the interface's address, or from that of a virtual router that it takes part in (VRRP).
@@ -49,7 +51,8 @@ use tables::Tables;
 pub struct VrfInterface {
     /// Addresses and sizes.
     pub config: InterfaceConfig,
-    /// The port that it is, or is a VLAN of.
+    /// The port that it is, or is a VLAN of; or the way into the bridge domain that it is a station in
+    /// ([`Place::Domain`]).
     pub port: PortId,
     /// The VLAN; none: the port's untagged frames.
     pub vlan: Option<VlanId>,

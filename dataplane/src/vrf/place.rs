@@ -1,7 +1,11 @@
 //! What a worker's ports are: interfaces of VRFs, the way to their stacks, or the bridge's.
+//!
+//! Two kinds have no other side: where a VRF's interface is a station in a bridge domain, one port number is the station's in
+//! that domain, and another the way back.
 
 use super::link::{Link, Target};
 use crate::rib::InterfaceId;
+use crate::units::PortId;
 use crate::wire::ethernet::VlanId;
 
 /// What a port is.
@@ -18,6 +22,10 @@ pub enum Place {
     Punt(u16, InterfaceId),
     /// Several things, by VLAN.
     Trunk(Box<Trunk>),
+    /// An interface that is a station in a bridge domain: what the bridge sends there is its.
+    Station(Target),
+    /// What such an interface sends: the bridge's, as if it had come in on this port.
+    Domain(PortId),
 }
 
 /// A VLAN of a [`Trunk`] that is no interface's, in place of a number.
@@ -88,6 +96,12 @@ impl Place {
         if let Self::Interface(_) | Self::Link(_) = self {
             *self = Self::Trunk(Box::new(Trunk::new(self.untagged())));
         }
+    }
+
+    /// Whether what is sent there stays in the engine.
+    #[inline]
+    pub(super) fn is_inner(&self) -> bool {
+        matches!(self, Self::Station(_) | Self::Domain(_))
     }
 
     fn untagged(&self) -> Option<Link> {

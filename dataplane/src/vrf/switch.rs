@@ -3,6 +3,14 @@
 //!
 //! Ports that only bridge, and those that are an interface whole, are told apart once a burst. Only of a port that is
 //! several things does each frame's tag say what it is for; frames of one link in a row are routed together.
+//!
+//! # Between bridge and VRF
+//! Where an interface is a station in a bridge domain, a frame may be bridged, routed, and bridged again before it leaves by a
+//! port. What is staged for such a station, or by it for its domain, is taken back from the outputs and goes its next part
+//! of the way, until only what leaves is staged. Its worker sees nothing of that: whose the frames are, which shares
+//! and rates bind them, and what is told of them in a trace is as if there had been one step. It ends, because whatever is
+//! routed has a time to live, and what is for a group is never bridged on. A station of a VRF that another worker has
+//! is staged, and so handed over, like any port of that worker.
 
 use super::Vrf;
 use super::link::{Arrival, Desk, Link, route};
@@ -24,7 +32,14 @@ pub struct Switch {
     online: bool,
     /// Frames of one link in a row.
     row: Burst,
+    /// The first port that may be one within the engine; [`NO_INNER`] where there is none.
+    first_inner: u16,
+    /// Frames between bridge and VRF.
+    crossing: Burst,
 }
+
+/// No port: there are not so many.
+const NO_INNER: u16 = u16::MAX;
 
 /// Those between whom frames are shared out.
 struct Forwarders {
@@ -38,7 +53,16 @@ impl Switch {
     pub fn new(bridge: Bridge, vrfs: Vec<Vrf>, places: Vec<Place>, reader: Reader) -> Self {
         let desk = Desk::new(places.iter().map(Place::members).max().unwrap_or(0));
         let forwarders = Forwarders { bridge, vrfs, desk };
-        Self { forwarders, places: places.into(), reader, online: false, row: Burst::new() }
+        let first_inner = places.iter().position(Place::is_inner).map_or(NO_INNER, |at| at as u16);
+        Self {
+            forwarders,
+            places: places.into(),
+            reader,
+            online: false,
+            row: Burst::new(),
+            first_inner,
+            crossing: Burst::new(),
+        }
     }
 
     #[cfg(test)]
@@ -54,6 +78,37 @@ impl Switch {
             false => self.reader.online(),
         }
         self.online = true;
+    }
+
+    /// Lets what is staged for ports within the engine go its way, until only what leaves is staged.
+    #[inline]
+    fn cross(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
+        if self.first_inner != NO_INNER {
+            self.cross_inner(pool, out, now);
+        }
+    }
+
+    fn cross_inner(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
+        loop {
+            let Self { places, first_inner, crossing, .. } = self;
+            let is_inner =
+                |port: PortId| port.0 >= *first_inner && places.get(port.index()).is_some_and(Place::is_inner);
+            let Some(input) = out.take(is_inner, crossing) else { return };
+            match self.places.get(input.index()) {
+                Some(&Place::Station(target)) => {
+                    self.breathe();
+                    let Self { forwarders, crossing, .. } = self;
+                    route(&mut forwarders.vrfs, target, crossing, &mut Arrival { pool, input, out, now });
+                }
+                Some(&Place::Domain(station)) => {
+                    let Self { forwarders, crossing, .. } = self;
+                    forwarders.bridge.forward(pool, station, crossing, out, now);
+                }
+                _ => (),
+            }
+            // Nothing, unless a table names a VRF that is not there.
+            pool.free_all(self.crossing.drain(..));
+        }
     }
 
     /// Sorts the frames of a port that is several things.
@@ -124,7 +179,10 @@ impl Forward for Switch {
                 self.breathe();
                 self.sort(burst, &mut Arrival { pool, input, out, now });
             }
+            // Nothing comes in there: what is staged for them is taken back at once.
+            Some(Place::Station(_) | Place::Domain(_)) => pool.free_all(burst.drain(..)),
         }
+        self.cross(pool, out, now);
     }
 
     fn tick(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
@@ -133,6 +191,11 @@ impl Forward for Switch {
         for vrf in &mut self.forwarders.vrfs {
             vrf.tick(pool, out, now);
         }
+        self.cross(pool, out, now);
+    }
+
+    fn pass_on(&mut self, pool: &mut Pool, out: &mut Outputs, now: Nanos) {
+        self.cross(pool, out, now);
     }
 
     fn deadline(&self) -> Option<Nanos> {

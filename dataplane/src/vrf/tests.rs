@@ -1,5 +1,6 @@
 //! A VRF as its neighbours and its control plane see it, byte for byte.
 
+mod domain;
 mod shared;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -92,6 +92,8 @@ enum Route {
     Slot(usize),
     /// Another worker owns the port.
     Peer(usize),
+    /// A port of this worker's forwarder, which takes back what is staged for it: nothing is ever pushed there.
+    Forwarder,
 }
 
 /// A guest's port, and where to tell that it takes no frames, so that frames for it are not even received.
@@ -237,10 +239,17 @@ impl Worker {
     fn reach(&mut self, other: &Self) {
         let next = self.peers.len();
         for (route, theirs) in self.routes.iter_mut().zip(&other.routes) {
-            if let (Route::Nowhere, Route::Slot(_)) = (*route, theirs) {
+            if let (Route::Nowhere, Route::Slot(_) | Route::Forwarder) = (*route, theirs) {
                 *route = Route::Peer(next);
             }
         }
+    }
+
+    /// Makes `port` one of the forwarder's own, with what is lost there counted in `counters`. Before [`link`](Self::link):
+    /// other workers send frames for it here.
+    pub fn own(&mut self, port: PortId, counters: Arc<Counters>) {
+        self.routes[port.index()] = Route::Forwarder;
+        self.out.set_counters(port, counters);
     }
 
     /// Marks these guests in XDP while they are full or not there.
@@ -373,7 +382,7 @@ impl Worker {
             }
         }
         for index in 0..self.peers.len() {
-            frames += self.receive(index);
+            frames += self.receive(index, now);
         }
         self.flush(now);
         frames
@@ -381,7 +390,7 @@ impl Worker {
 
     /// Takes what another worker has sent, up to a burst; how many frames.
     #[inline]
-    fn receive(&mut self, index: usize) -> u64 {
+    fn receive(&mut self, index: usize, now: Nanos) -> u64 {
         let mut taken = 0;
         while taken < BURST {
             let Self { peers, pool, out, .. } = self;
@@ -393,6 +402,7 @@ impl Worker {
                 break;
             }
             taken += row;
+            self.forward.pass_on(&mut self.pool, &mut self.out, now);
             self.push(source, None);
             if let Some(turns) = &mut self.turns {
                 // Who sends through another worker waits there for its turn.
@@ -449,7 +459,7 @@ impl Worker {
                         peers[index].tx.send(pool, frame, source, port);
                     }
                 }
-                Route::Nowhere => pool.free_all(burst.drain(..)),
+                Route::Nowhere | Route::Forwarder => pool.free_all(burst.drain(..)),
             }
         });
     }

@@ -93,7 +93,7 @@ impl Worker {
         match self.routes[port.index()] {
             Route::Slot(index) => Some(self.slots[index].port.counters()),
             Route::Peer(index) => Some(self.peers[index].tx.counters()),
-            Route::Nowhere => None,
+            Route::Nowhere | Route::Forwarder => None,
         }
     }
 
