@@ -315,17 +315,20 @@ impl Table {
             let mut rest = Slot(0);
             for word in arena.block(block) {
                 let slot = Slot(word.load(Ordering::Relaxed));
-                rest = match slot.as_lone() {
-                    Some(number) => {
-                        let outside = Lone::at(arena, number).map_or(Slot(0), Lone::outside);
-                        if lone.replace(slot).is_some() {
-                            return;
-                        }
-                        outside
+                if slot.as_lone().is_some() {
+                    // Two cannot both be alone above. What they say is not looked at: it is far away in memory.
+                    if lone.replace(slot).is_some() {
+                        return;
                     }
-                    None => slot,
-                };
-                if !rest.is_answer() || u32::from(rest.length()) > bits {
+                } else if !slot.is_answer() || u32::from(slot.length()) > bits {
+                    return;
+                } else {
+                    rest = slot;
+                }
+            }
+            if let Some(lone) = lone.and_then(Slot::as_lone).and_then(|number| Lone::at(arena, number)) {
+                rest = lone.outside();
+                if u32::from(rest.length()) > bits {
                     return;
                 }
             }

@@ -30,6 +30,7 @@ pub use route::{Action, Change, GroupId, Hop, InterfaceId, Origin, Route};
 
 use crate::fib::{Arena, Fib, FibConfig, FibWriter, MAX_HOPS, NextHopId, Usage};
 use crate::prefix::Prefix;
+use crate::timeslice::Steps;
 use candidates::{Candidate, Candidates};
 use resolve::Watch;
 use sets::{Set, Want};
@@ -214,26 +215,45 @@ impl Rib {
 
     /// Takes out the routes for `prefix` that `which` says; how many.
     fn take_out(&mut self, prefix: Prefix, which: impl Fn(&Candidate) -> bool) -> usize {
-        let Some(all) = self.candidates(prefix) else { return 0 };
+        let (all, cover) = self.candidates_and_cover(prefix);
+        let Some(all) = all else { return 0 };
+        if let &Candidates::One(only) = all {
+            // As nearly all are: nobody contests it.
+            if !which(&only) {
+                return 0;
+            }
+            self.vanish(prefix, cover);
+            self.forget(&only);
+            return 1;
+        }
         let gone: Vec<Candidate> = all.iter().filter(|candidate| which(candidate)).copied().collect();
         if gone.is_empty() {
             return 0;
         }
         if gone.len() == all.len() {
             self.unregister(prefix);
-            self.remove(prefix);
-            let cover = self.longest(prefix.network(), prefix.length());
-            self.fib.remove(prefix, cover.map(|(cover, set)| (cover.length(), set)));
-            self.prefix_changed(prefix);
+            self.vanish(prefix, cover);
         } else {
             self.compete(prefix, |all| all.retain(|candidate| !which(candidate)));
         }
         for candidate in &gone {
-            self.routes -= 1;
-            self.limited -= usize::from(candidate.origin != Origin::Connected);
-            self.let_go(candidate.set);
+            self.forget(candidate);
         }
         gone.len()
+    }
+
+    /// Nobody has a route for `prefix` any more: what is in it goes by `cover`, the next shorter prefix.
+    fn vanish(&mut self, prefix: Prefix, cover: Option<(u8, NextHopId)>) {
+        self.remove(prefix);
+        self.fib.remove(prefix, cover);
+        self.prefix_changed(prefix);
+    }
+
+    /// A route is gone from its prefix.
+    fn forget(&mut self, candidate: &Candidate) {
+        self.routes -= 1;
+        self.limited -= usize::from(candidate.origin != Origin::Connected);
+        self.let_go(candidate.set);
     }
 
     /// Changes the candidates for a prefix that has some before and after, and chooses anew.
@@ -287,7 +307,9 @@ impl Rib {
             return Err(RibError::NoSuchGroup { group });
         }
         if let Some(&set) = self.by_want.get(&Want::Group(origin, group)) {
+            let mut steps = Steps::default();
             for prefix in self.prefixes(|all| all.iter().any(|candidate| candidate.set == set)) {
+                steps.done();
                 self.take_out(prefix, |candidate| candidate.set == set);
             }
         }

@@ -8,6 +8,10 @@ use super::Rib;
 use super::candidates::Candidates;
 use crate::fib::NextHopId;
 use crate::prefix::Prefix;
+use crate::timeslice::Steps;
+
+/// What a walk down to a prefix finds: its candidates, and the length and set of the longest shorter one.
+type Walk<'a> = (Option<&'a Candidates>, Option<(u8, NextHopId)>);
 
 /// The prefixes of one family, by their bits and length.
 pub(super) type Tree<R> = PrefixMap<(R, u8), Candidates>;
@@ -63,6 +67,29 @@ impl Rib {
         }
     }
 
+    /// Those of a prefix, and the longest shorter prefix that it is in, by length and what it does. One walk for both.
+    pub(super) fn candidates_and_cover(&self, prefix: Prefix) -> Walk<'_> {
+        fn walk<'a, P>(
+            cover: impl Iterator<Item = (P, &'a Candidates)>,
+            length: impl Fn(P) -> u8,
+            own: u8,
+        ) -> Walk<'a> {
+            let (mut all, mut shorter) = (None, None);
+            for (prefix, found) in cover {
+                match length(prefix) {
+                    length if length == own => all = Some(found),
+                    length => shorter = Some((length, found)),
+                }
+            }
+            (all, shorter.map(|(length, found)| (length, found.chosen().set)))
+        }
+        let own = prefix.length();
+        match prefix.network() {
+            IpAddr::V4(key) => walk(self.v4.0.cover(&(key.to_bits(), own)), |(_, length)| length, own),
+            IpAddr::V6(key) => walk(self.v6.0.cover(&(key.to_bits(), own)), |(_, length)| length, own),
+        }
+    }
+
     pub(super) fn edit(&mut self, prefix: Prefix, change: impl FnOnce(&mut Candidates)) {
         let all = match prefix.network() {
             IpAddr::V4(key) => self.v4.0.get_mut(&(key.to_bits(), prefix.length())),
@@ -110,6 +137,7 @@ impl Rib {
 
     /// The prefixes whose candidates are so.
     pub(super) fn prefixes(&self, which: impl Fn(&Candidates) -> bool) -> Vec<Prefix> {
-        self.all().filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
+        let mut steps = Steps::default();
+        self.all().inspect(|_| steps.done()).filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
     }
 }
