@@ -280,8 +280,16 @@ impl Table {
         Ok(())
     }
 
-    /// `key`/`length` answers no more; where it did, `cover` does: the next shorter prefix of the table that it is in.
-    pub(super) fn remove<A: Address>(&self, arena: &Arena, shape: &mut Shape, key: A, length: u8, cover: Slot) {
+    /// `key`/`length` answers no more; where it did, what `cover` says does: the next shorter prefix of the table that it is
+    /// in.
+    pub(super) fn remove<A: Address>(
+        &self,
+        arena: &Arena,
+        shape: &mut Shape,
+        key: A,
+        length: u8,
+        cover: impl FnOnce() -> Slot,
+    ) {
         let (mut words, first_bits) = self.first(arena);
         let (mut index, mut bits) = (key.first(first_bits), first_bits);
         let mut way: ArrayVec<(&AtomicU32, u32), 16> = ArrayVec::new();
@@ -302,7 +310,7 @@ impl Table {
         }
         let span = 1 << (bits - u32::from(length));
         let words = words.get(index..index + span).unwrap_or_default();
-        paint(arena, words, &|slot| slot == length, cover);
+        paint(arena, words, &|slot| slot == length, cover());
         self.collapse(arena, shape, way, bits);
     }
 

@@ -170,7 +170,8 @@ impl Rib {
         let Route { prefix, metric, action } = route;
         let mark = self.syncs.mark(origin);
         let want = Want::new(origin, action);
-        let known = self.candidates(prefix).and_then(|all| all.get(origin, metric)).map(|candidate| candidate.set);
+        let all = self.candidates(prefix);
+        let (new, known) = (all.is_none(), all.and_then(|all| all.get(origin, metric)).map(|candidate| candidate.set));
         if let Some(before) = known
             && self.sets.get(&before).is_some_and(|set| set.want == want)
         {
@@ -184,7 +185,7 @@ impl Rib {
         }
         let set = self.hold(want).inspect_err(|_| self.refused += 1)?;
         let candidate = Candidate { origin, metric, set, mark };
-        if self.candidates(prefix).is_none() {
+        if new {
             // The forwarding table first: it alone may have no room.
             if let Err(full) = self.fib.insert(prefix, set) {
                 self.let_go(set);
@@ -215,24 +216,25 @@ impl Rib {
 
     /// Takes out the routes for `prefix` that `which` says; how many.
     fn take_out(&mut self, prefix: Prefix, which: impl Fn(&Candidate) -> bool) -> usize {
-        let (all, cover) = self.candidates_and_cover(prefix);
-        let Some(all) = all else { return 0 };
-        if let &Candidates::One(only) = all {
-            // As nearly all are: nobody contests it.
-            if !which(&only) {
-                return 0;
+        // Nearly every prefix has one route, and who takes one out is its owner: then one walk does it.
+        match self.remove(prefix) {
+            None => return 0,
+            Some(Candidates::One(only)) if which(&only) => {
+                self.vanish(prefix);
+                self.forget(&only);
+                return 1;
             }
-            self.vanish(prefix, cover);
-            self.forget(&only);
-            return 1;
+            Some(others) => self.insert(prefix, others),
         }
+        let Some(all) = self.candidates(prefix) else { return 0 };
         let gone: Vec<Candidate> = all.iter().filter(|candidate| which(candidate)).copied().collect();
         if gone.is_empty() {
             return 0;
         }
         if gone.len() == all.len() {
             self.unregister(prefix);
-            self.vanish(prefix, cover);
+            self.remove(prefix);
+            self.vanish(prefix);
         } else {
             self.compete(prefix, |all| all.retain(|candidate| !which(candidate)));
         }
@@ -242,10 +244,13 @@ impl Rib {
         gone.len()
     }
 
-    /// Nobody has a route for `prefix` any more: what is in it goes by `cover`, the next shorter prefix.
-    fn vanish(&mut self, prefix: Prefix, cover: Option<(u8, NextHopId)>) {
-        self.remove(prefix);
-        self.fib.remove(prefix, cover);
+    /// Nobody has a route for `prefix` any more: it is in no trie now.
+    fn vanish(&mut self, prefix: Prefix) {
+        let Self { fib, v4, v6, .. } = self;
+        fib.remove(prefix, || {
+            let (cover, set) = trie::longest((v4, v6), prefix.network(), prefix.length())?;
+            Some((cover.length(), set))
+        });
         self.prefix_changed(prefix);
     }
 

@@ -10,9 +10,6 @@ use crate::fib::NextHopId;
 use crate::prefix::Prefix;
 use crate::timeslice::Steps;
 
-/// What a walk down to a prefix finds: its candidates, and the length and set of the longest shorter one.
-type Walk<'a> = (Option<&'a Candidates>, Option<(u8, NextHopId)>);
-
 /// The prefixes of one family, by their bits and length.
 pub(super) type Tree<R> = PrefixMap<(R, u8), Candidates>;
 
@@ -59,34 +56,26 @@ fn v6((bits, length): (u128, u8)) -> Option<Prefix> {
     Prefix::of(Ipv6Addr::from_bits(bits).into(), length)
 }
 
+/// The longest prefix of at most `length` bits that `address` is in, and what it does.
+pub(super) fn longest(tries: (&Trie<u32>, &Trie<u128>), address: IpAddr, length: u8) -> Option<(Prefix, NextHopId)> {
+    let (prefix, all) = match address {
+        IpAddr::V4(key) => {
+            let (prefix, all) = tries.0.0.get_lpm(&(key.to_bits(), length))?;
+            (v4(prefix)?, all)
+        }
+        IpAddr::V6(key) => {
+            let (prefix, all) = tries.1.0.get_lpm(&(key.to_bits(), length))?;
+            (v6(prefix)?, all)
+        }
+    };
+    Some((prefix, all.chosen().set))
+}
+
 impl Rib {
     pub(super) fn candidates(&self, prefix: Prefix) -> Option<&Candidates> {
         match prefix.network() {
             IpAddr::V4(key) => self.v4.0.get(&(key.to_bits(), prefix.length())),
             IpAddr::V6(key) => self.v6.0.get(&(key.to_bits(), prefix.length())),
-        }
-    }
-
-    /// Those of a prefix, and the longest shorter prefix that it is in, by length and what it does. One walk for both.
-    pub(super) fn candidates_and_cover(&self, prefix: Prefix) -> Walk<'_> {
-        fn walk<'a, P>(
-            cover: impl Iterator<Item = (P, &'a Candidates)>,
-            length: impl Fn(P) -> u8,
-            own: u8,
-        ) -> Walk<'a> {
-            let (mut all, mut shorter) = (None, None);
-            for (prefix, found) in cover {
-                match length(prefix) {
-                    length if length == own => all = Some(found),
-                    length => shorter = Some((length, found)),
-                }
-            }
-            (all, shorter.map(|(length, found)| (length, found.chosen().set)))
-        }
-        let own = prefix.length();
-        match prefix.network() {
-            IpAddr::V4(key) => walk(self.v4.0.cover(&(key.to_bits(), own)), |(_, length)| length, own),
-            IpAddr::V6(key) => walk(self.v6.0.cover(&(key.to_bits(), own)), |(_, length)| length, own),
         }
     }
 
@@ -107,26 +96,16 @@ impl Rib {
         };
     }
 
-    pub(super) fn remove(&mut self, prefix: Prefix) {
+    pub(super) fn remove(&mut self, prefix: Prefix) -> Option<Candidates> {
         match prefix.network() {
             IpAddr::V4(key) => self.v4.0.remove(&(key.to_bits(), prefix.length())),
             IpAddr::V6(key) => self.v6.0.remove(&(key.to_bits(), prefix.length())),
-        };
+        }
     }
 
-    /// The longest prefix of at most `length` bits that `address` is in, and what it does.
+    /// See [`longest`].
     pub(super) fn longest(&self, address: IpAddr, length: u8) -> Option<(Prefix, NextHopId)> {
-        let (prefix, all) = match address {
-            IpAddr::V4(key) => {
-                let (prefix, all) = self.v4.0.get_lpm(&(key.to_bits(), length))?;
-                (v4(prefix)?, all)
-            }
-            IpAddr::V6(key) => {
-                let (prefix, all) = self.v6.0.get_lpm(&(key.to_bits(), length))?;
-                (v6(prefix)?, all)
-            }
-        };
-        Some((prefix, all.chosen().set))
+        longest((&self.v4, &self.v6), address, length)
     }
 
     /// All prefixes with their candidates, in order.
