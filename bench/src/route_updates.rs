@@ -6,8 +6,10 @@
 //! flow at a rate that the engine takes with ease, and every one is counted.
 //!
 //! On the testbed's one core the thread that takes the feed and the worker have to share. The receive threads of the devices
-//! go before both here, because their rings hold a millisecond; the worker's hold enough for its turn to come.
+//! go before both here, because their rings hold a millisecond; the worker's hold enough for its turn to come. What the
+//! engine says it lost, and where, stands beside what did not arrive: the rest was lost outside of it.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use pointsman_dataplane::control::{Reply, Request, VrfRequest, VrfTopic, ask};
+use pointsman_dataplane::control::{PortReport, Reply, Request, Topic, VrfRequest, VrfTopic, ask};
 use pointsman_dataplane::fpm::TableId;
 use pointsman_dataplane::fpm::frame;
 use pointsman_dataplane::fpm::netlink::{RouteType, Target, WireHop, flag, kind, write_route};
@@ -45,7 +47,8 @@ enum Step {
     Delete,
 }
 
-/// Lets `routes` come, change and go, while `load` flows; before all that, `load` alone.
+/// Lets `routes` come, change and go, while `load` flows; after each of these `load` alone for as long, so that it can be told
+/// what of the loss the changes cost.
 ///
 /// # Errors
 /// The engine does not take them, or a signal came.
@@ -56,11 +59,11 @@ pub(crate) fn measure(
     load: &Load,
 ) -> Result<Vec<UpdateRow>> {
     let mut feed = UnixStream::connect(&sockets.feed).with_context(|| sockets.feed.display().to_string())?;
-    let alone = station.run(load)?;
-    let mut rows = vec![row("nothing", 0, None, &[alone])];
+    let mut rows = Vec::new();
     for (what, step) in [("added", Step::Add), ("replaced", Step::Replace), ("withdrawn", Step::Delete)] {
         let stream = messages(routes, step);
         let done = AtomicBool::new(false);
+        let before = lost(&sockets.control)?;
         let (took, trials) = std::thread::scope(|scope| {
             let work = scope.spawn(|| {
                 let took = send(&mut feed, &stream, sockets, routes, step);
@@ -78,12 +81,22 @@ pub(crate) fn measure(
             let took = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((took, trials))
         })?;
-        rows.push(row(what, routes.len(), Some(took), &trials));
+        let between = lost(&sockets.control)?;
+        let alone = trials.iter().map(|_| station.run(load)).collect::<Result<Vec<Trial>>>()?;
+        let after = lost(&sockets.control)?;
+        rows.push(row(what, routes.len(), Some(took), &trials, since(&before, &between)));
+        rows.push(row("nothing", 0, None, &alone, since(&between, &after)));
     }
     Ok(rows)
 }
 
-fn row(what: &'static str, routes: usize, took: Option<Duration>, trials: &[Trial]) -> UpdateRow {
+fn row(
+    what: &'static str,
+    routes: usize,
+    took: Option<Duration>,
+    trials: &[Trial],
+    drops: BTreeMap<String, u64>,
+) -> UpdateRow {
     let sum = |of: fn(&Trial) -> &[u64]| trials.iter().flat_map(|trial| of(trial).iter()).sum();
     UpdateRow {
         what,
@@ -91,7 +104,31 @@ fn row(what: &'static str, routes: usize, took: Option<Duration>, trials: &[Tria
         seconds: took.map(|took| took.as_secs_f64()),
         frames: sum(|trial| &trial.offered),
         arrived: sum(|trial| &trial.delivered),
+        unsent: trials.iter().map(|trial| trial.missed).sum(),
+        drops,
     }
+}
+
+/// Frames that the engine has lost so far, by port and reason.
+fn lost(control: &Path) -> Result<BTreeMap<String, u64>> {
+    // The kernel's counters are read ten times a second.
+    std::thread::sleep(Duration::from_millis(250));
+    match ask(control, Request::Show(Topic::Ports))? {
+        Reply::Ports(ports) => {
+            let of = |port: PortReport| {
+                port.drops.into_iter().map(move |(reason, frames)| (format!("{} {reason}", port.name), frames))
+            };
+            Ok(ports.into_iter().flat_map(of).collect())
+        }
+        Reply::Error(why) => bail!("the engine: {why}"),
+        _ => bail!("the engine answers something else than was asked"),
+    }
+}
+
+/// What came to it between two readings.
+fn since(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let more = |(name, &frames): (&String, &u64)| (name.clone(), frames - before.get(name).copied().unwrap_or(0));
+    after.iter().map(more).filter(|&(_, frames)| frames > 0).collect()
 }
 
 /// One message for each route, each in a frame of its own as FRR sends them.

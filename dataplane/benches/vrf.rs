@@ -30,7 +30,8 @@ use pointsman_dataplane::vrf::{Board, Place, PuntRate, SourceCheck, Switch, Targ
 use pointsman_dataplane::wire::{arp, ipv4, ipv6};
 
 const NOW: Nanos = Nanos::from_secs(1);
-const OWN: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
+/// Of routers that share both links.
+const ROUTERS: u8 = 100;
 const NEIGHBOUR: Mac = Mac([2, 0, 0, 0, 0, 9]);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 const GATEWAYS: u8 = 16;
@@ -47,8 +48,13 @@ impl Draw {
     }
 }
 
+/// The Ethernet address of a router's interface on link `n`.
+fn own(router: u8, n: u8) -> Mac {
+    Mac([2, 0, 0, router, 0, n + 1])
+}
+
 fn ethernet(ethertype: u16, packet: &[u8]) -> Vec<u8> {
-    let mut frame = [&OWN[0].0[..], &NEIGHBOUR.0, &ethertype.to_be_bytes(), packet].concat();
+    let mut frame = [&own(0, 0).0[..], &NEIGHBOUR.0, &ethertype.to_be_bytes(), packet].concat();
     frame.resize(frame.len().max(60), 0);
     frame
 }
@@ -66,63 +72,54 @@ fn packet_v6(destination: u128) -> Vec<u8> {
     ethernet(0x86dd, &header.emit())
 }
 
+/// The same frame to another router.
+fn to(router: u8, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].copy_from_slice(&own(router, 0).0);
+    frame
+}
+
 struct Rig {
     switch: Switch,
-    rib: Rib,
+    ribs: Vec<Rib>,
     pool: Pool,
     out: Outputs,
 }
 
 impl Rig {
-    /// A VRF between two networks, with sixteen gateways that it knows: ports 0 and 1, or bridge domains that have these.
-    fn new(bridged: bool) -> Self {
+    /// VRFs between two networks, told apart by their Ethernet addresses if there are several, with sixteen gateways that
+    /// all of them know. Their interfaces are ports 0 and 1, or stations in bridge domains that have these.
+    fn new(routers: u8, bridged: bool) -> Self {
         let arena = Arena::new(ArenaConfig::default()).expect("memory");
-        let config = RibConfig { max_routes: 2_000_000, interfaces: 2, fib: FibConfig::default() };
-        let mut rib = Rib::new(&arena, config).expect("tables");
-        let interface = |n: u8| VrfInterface {
-            config: InterfaceConfig {
-                mac: OWN[usize::from(n)],
-                mtu: 1500,
-                addresses: vec![InterfaceAddress { address: Ipv4Addr::new(10, 0, n, 1).into(), length: 24 }],
-            },
-            port: PortId(if bridged { 3 + 2 * u16::from(n) } else { n.into() }),
-            vlan: None,
-            punt: None,
-            check: SourceCheck::Off,
-            vrrp: Vec::new(),
-        };
-        for n in 0..2u8 {
-            let hop = Hop { gateway: None, interface: Some(InterfaceId(n.into())), weight: 1 };
-            let own = Ipv4Addr::new(10, 0, n, 1).into();
-            for (length, action) in [(24, Action::Via(vec![hop])), (32, Action::Local)] {
-                let prefix = Prefix::of(own, length).expect("a prefix");
-                rib.apply(Origin::Connected, Change::Replace(Route { prefix, metric: 0, action })).expect("room");
-            }
-        }
-        let interfaces = [interface(0), interface(1)];
-        let (vrf, _) = Vrf::new(&interfaces, rib.fib().clone(), PuntRate::DEFAULT, Arc::new(Board::default()));
-        // Two ports, then for each interface its station and the way back.
+        // Two ports, then for each domain its station and the way back.
         let mut places = vec![Place::default(); 6];
         let mut members = vec![Member::default(); 6];
         let mut domains = Vec::new();
-        for (n, &mac) in OWN.iter().enumerate() {
-            let target = Target { vrf: 0, interface: InterfaceId(n as u16), mac };
-            if !bridged {
-                places[n].add(None, target);
-                continue;
+        let (mut ribs, mut vrfs) = (Vec::new(), Vec::new());
+        for router in 0..routers {
+            let rib = connected(&arena);
+            let interfaces = [0, 1].map(|n| interface(router, n, bridged));
+            vrfs.push(Vrf::new(&interfaces, rib.fib().clone(), PuntRate::DEFAULT, Arc::new(Board::default())).0);
+            for n in 0..2u8 {
+                let (at, mac) = (usize::from(n), own(router, n));
+                let target = Target { vrf: router.into(), interface: InterfaceId(n.into()), mac };
+                if !bridged {
+                    places[at].add(None, target);
+                    continue;
+                }
+                places[2 + 2 * at] = Place::Station(target);
+                places[3 + 2 * at] = Place::Domain(PortId(2 + 2 * u16::from(n)));
+                let native = Some(DomainId(n.into()));
+                members[at].native = native;
+                members[2 + 2 * at] = Member { native, macs: vec![mac], ..Member::default() };
+                domains.push(Domain { name: format!("d{n}"), age: Nanos::from_secs(300), max_learned: 64 });
             }
-            places[2 + 2 * n] = Place::Station(target);
-            places[3 + 2 * n] = Place::Domain(PortId(2 + 2 * n as u16));
-            let native = Some(DomainId(n as u16));
-            members[n].native = native;
-            members[2 + 2 * n] = Member { native, macs: vec![mac], ..Member::default() };
-            domains.push(Domain { name: format!("d{n}"), age: Nanos::from_secs(300), max_learned: 64 });
+            ribs.push(rib);
         }
         let table = Table::build(&members, &domains).expect("a table");
         let bridge = Bridge::new(Arc::new(ArcSwap::from_pointee(table)), Arc::new(Fdb::new(&domains)));
-        let switch = Switch::new(bridge, vec![vrf], places, arena.reader());
+        let switch = Switch::new(bridge, vrfs, places, arena.reader());
         let out = Outputs::new((0..6).map(|_| Default::default()).collect());
-        let mut rig = Self { switch, rib, pool: Pool::new(16_384).expect("frame memory"), out };
+        let mut rig = Self { switch, ribs, pool: Pool::new(16_384).expect("frame memory"), out };
         for n in 0..GATEWAYS {
             let request = arp::Packet {
                 operation: arp::Operation::Request,
@@ -141,12 +138,12 @@ impl Rig {
         rig
     }
 
-    fn route(&mut self, network: IpAddr, length: u8, gateway: u64) {
+    fn route(&mut self, router: u8, network: IpAddr, length: u8, gateway: u64) {
         let gateway = Ipv4Addr::new(10, 0, 1, 100 + (gateway % u64::from(GATEWAYS)) as u8);
         let prefix = Prefix::of(network, length).expect("a prefix");
         let hop = Hop { gateway: Some(gateway.into()), interface: Some(InterfaceId(1)), weight: 1 };
         let route = Route { prefix, metric: 0, action: Action::Via(vec![hop]) };
-        self.rib.apply(Origin::Static, Change::Replace(route)).expect("room");
+        self.ribs[usize::from(router)].apply(Origin::Static, Change::Replace(route)).expect("room");
     }
 
     fn measure(mut self, group: &mut BenchmarkGroup<'_, WallTime>, name: &str, templates: &[Vec<u8>]) {
@@ -176,6 +173,36 @@ impl Rig {
     }
 }
 
+/// A router's routes: both networks, and its addresses in them.
+fn connected(arena: &Arc<Arena>) -> Rib {
+    let config = RibConfig { max_routes: 2_000_000, interfaces: 2, fib: FibConfig::default() };
+    let mut rib = Rib::new(arena, config).expect("tables");
+    for n in 0..2u8 {
+        let hop = Hop { gateway: None, interface: Some(InterfaceId(n.into())), weight: 1 };
+        let address = Ipv4Addr::new(10, 0, n, 1).into();
+        for (length, action) in [(24, Action::Via(vec![hop])), (32, Action::Local)] {
+            let prefix = Prefix::of(address, length).expect("a prefix");
+            rib.apply(Origin::Connected, Change::Replace(Route { prefix, metric: 0, action })).expect("room");
+        }
+    }
+    rib
+}
+
+fn interface(router: u8, n: u8, bridged: bool) -> VrfInterface {
+    VrfInterface {
+        config: InterfaceConfig {
+            mac: own(router, n),
+            mtu: 1500,
+            addresses: vec![InterfaceAddress { address: Ipv4Addr::new(10, 0, n, 1).into(), length: 24 }],
+        },
+        port: PortId(if bridged { 3 + 2 * u16::from(n) } else { n.into() }),
+        vlan: None,
+        punt: None,
+        check: SourceCheck::Off,
+        vrrp: Vec::new(),
+    }
+}
+
 fn refresh(pool: &mut Pool, frame: &mut Frame, template: &[u8]) {
     if let (Some(to), Some(from)) = (pool.head_mut(frame).first_chunk_mut::<60>(), template.first_chunk::<60>()) {
         *to = *from;
@@ -186,7 +213,7 @@ fn vrf(c: &mut Criterion) {
     let mut group = c.benchmark_group("vrf");
     group.throughput(Throughput::Elements(BURST as u64));
 
-    let mut rig = Rig::new(false);
+    let mut rig = Rig::new(1, false);
     let templates: Vec<_> = (0..65_536).map(|n| packet_v4(0x1400_0000 + n)).collect();
     let mut frames: Vec<Frame> = (0..BURST).map(|_| rig.pool.frame_from(&templates[0]).expect("a chunk")).collect();
     let (mut next, mut burst) = (0, Burst::new());
@@ -205,7 +232,7 @@ fn vrf(c: &mut Criterion) {
     });
 
     for (routes, bridged) in [(1usize, false), (1_000, false), (1_000_000, false), (1, true), (1_000_000, true)] {
-        let mut rig = Rig::new(bridged);
+        let mut rig = Rig::new(1, bridged);
         let mut draw = Draw(0x1234_5678_9abc_def1);
         let mut prefixes = Vec::new();
         for _ in 0..routes {
@@ -215,7 +242,7 @@ fn vrf(c: &mut Criterion) {
             let address = (number as u32) % 0xc000_0000 + 0x0b00_0000;
             // 127/8 is no place to send to.
             let address = if address >> 24 == 127 { address - (1 << 24) } else { address };
-            rig.route(Ipv4Addr::from_bits(address).into(), length, number >> 40);
+            rig.route(0, Ipv4Addr::from_bits(address).into(), length, number >> 40);
             prefixes.push(address);
         }
         let templates: Vec<_> =
@@ -223,15 +250,24 @@ fn vrf(c: &mut Criterion) {
         let between = if bridged { ", between domains" } else { "" };
         rig.measure(&mut group, &format!("IPv4, 64 B, {routes} routes{between}"), &templates);
     }
+    // The same frames with one route, but each next one is for another router on the link.
+    for routers in [2, 8, ROUTERS] {
+        let mut rig = Rig::new(routers, false);
+        let network = Ipv4Addr::new(20, 0, 0, 0);
+        (0..routers).for_each(|router| rig.route(router, network.into(), 8, router.into()));
+        let one = |n: u32| to((n % u32::from(routers)) as u8, packet_v4(network.to_bits() + n));
+        let templates: Vec<_> = (0..65_536).map(one).collect();
+        rig.measure(&mut group, &format!("IPv4, 64 B, 1 route each, {routers} routers share the link"), &templates);
+    }
     for routes in [1usize, 200_000] {
-        let mut rig = Rig::new(false);
+        let mut rig = Rig::new(1, false);
         let mut draw = Draw(0x1234_5678_9abc_def1);
         let mut prefixes = Vec::new();
         for _ in 0..routes {
             let number = draw.next();
             let length = [48, 48, 32, 40, 44, 48, 29, 64][(number >> 61) as usize];
             let address = 0x2001 << 112 | u128::from(number & 0xffff_ffff_ffff) << 64 | 1;
-            rig.route(Ipv6Addr::from_bits(address).into(), length, number >> 40);
+            rig.route(0, Ipv6Addr::from_bits(address).into(), length, number >> 40);
             prefixes.push(address);
         }
         let templates: Vec<_> =

@@ -1,5 +1,6 @@
 //! Rows, as they are written to a file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -82,6 +83,10 @@ pub struct UpdateRow {
     pub frames: u64,
     /// Of them, those that arrived.
     pub arrived: u64,
+    /// Frames that were due and that the generator, held up, did not send: they are not among the lost.
+    pub unsent: u64,
+    /// Frames that the engine lost meanwhile, those outside of what was counted too, by port and reason.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// All that `bench route` writes.

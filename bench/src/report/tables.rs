@@ -264,8 +264,10 @@ pub(crate) fn route(rows: &[RouteRow]) -> Grid {
 /// Changes of routes, and frames that they do not concern.
 pub(crate) fn updates(rate: f64, rows: &[UpdateRow]) -> Grid {
     let title = format!("Routes through a feed while {} frames/s cross the VRF by another route", thousands(rate));
-    let mut grid = Grid::new(title, &["routes", "what", "seconds", "changes/s", "frames", "lost"]);
+    let mut grid = Grid::new(title, &["routes", "what", "seconds", "changes/s", "frames", "lost", "part", "engine"]);
     for row in rows {
+        let lost = row.frames.saturating_sub(row.arrived);
+        let drops: Vec<String> = row.drops.iter().map(|(place, frames)| format!("{place} {frames}")).collect();
         let per_second = row.seconds.map(|seconds| row.routes as f64 / seconds);
         grid.rows.push(vec![
             thousands(row.routes as f64),
@@ -273,7 +275,9 @@ pub(crate) fn updates(rate: f64, rows: &[UpdateRow]) -> Grid {
             row.seconds.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
             per_second.map_or_else(|| "-".into(), thousands),
             thousands(row.frames as f64),
-            row.frames.saturating_sub(row.arrived).to_string(),
+            lost.to_string(),
+            format!("{:.3} %", 100.0 * lost as f64 / row.frames.max(1) as f64),
+            if drops.is_empty() { "-".into() } else { drops.join(", ") },
         ]);
     }
     grid

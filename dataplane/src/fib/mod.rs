@@ -215,10 +215,11 @@ impl FibWriter {
         Ok(())
     }
 
-    /// `prefix` is no longer in the table; `cover` is the longest of its prefixes that contains it, with its entry.
-    pub fn remove(&mut self, prefix: Prefix, cover: Option<(u8, NextHopId)>) {
+    /// `prefix` is no longer in the table; `cover` says the longest of its prefixes that contains it, with its entry. It is
+    /// not asked when the table knows: of a route that is alone it does.
+    pub fn remove(&mut self, prefix: Prefix, cover: impl FnOnce() -> Option<(u8, NextHopId)>) {
         let (fib, length) = (&self.fib, prefix.length());
-        let cover = cover.map_or(Slot(0), |(length, next_hop)| Slot::answer(length, next_hop.0));
+        let cover = || cover().map_or(Slot(0), |(length, next_hop)| Slot::answer(length, next_hop.0));
         match prefix.network() {
             IpAddr::V4(key) => fib.v4.remove(&fib.arena, &mut self.v4, key.to_bits(), length, cover),
             IpAddr::V6(key) => fib.v6.remove(&fib.arena, &mut self.v6, key.to_bits(), length, cover),

@@ -100,7 +100,7 @@ fn churn(growth: u32) {
         }
         prefixes.rotate_left((random >> 60) as usize % 4);
         for (_, prefix) in &prefixes {
-            writer.remove(*prefix, oracle.cover(*prefix));
+            writer.remove(*prefix, || oracle.cover(*prefix));
             oracle.remove(*prefix);
         }
     }

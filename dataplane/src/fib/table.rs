@@ -280,8 +280,16 @@ impl Table {
         Ok(())
     }
 
-    /// `key`/`length` answers no more; where it did, `cover` does: the next shorter prefix of the table that it is in.
-    pub(super) fn remove<A: Address>(&self, arena: &Arena, shape: &mut Shape, key: A, length: u8, cover: Slot) {
+    /// `key`/`length` answers no more; where it did, what `cover` says does: the next shorter prefix of the table that it is
+    /// in.
+    pub(super) fn remove<A: Address>(
+        &self,
+        arena: &Arena,
+        shape: &mut Shape,
+        key: A,
+        length: u8,
+        cover: impl FnOnce() -> Slot,
+    ) {
         let (mut words, first_bits) = self.first(arena);
         let (mut index, mut bits) = (key.first(first_bits), first_bits);
         let mut way: ArrayVec<(&AtomicU32, u32), 16> = ArrayVec::new();
@@ -302,7 +310,7 @@ impl Table {
         }
         let span = 1 << (bits - u32::from(length));
         let words = words.get(index..index + span).unwrap_or_default();
-        paint(arena, words, &|slot| slot == length, cover);
+        paint(arena, words, &|slot| slot == length, cover());
         self.collapse(arena, shape, way, bits);
     }
 
@@ -315,17 +323,20 @@ impl Table {
             let mut rest = Slot(0);
             for word in arena.block(block) {
                 let slot = Slot(word.load(Ordering::Relaxed));
-                rest = match slot.as_lone() {
-                    Some(number) => {
-                        let outside = Lone::at(arena, number).map_or(Slot(0), Lone::outside);
-                        if lone.replace(slot).is_some() {
-                            return;
-                        }
-                        outside
+                if slot.as_lone().is_some() {
+                    // Two cannot both be alone above. What they say is not looked at: it is far away in memory.
+                    if lone.replace(slot).is_some() {
+                        return;
                     }
-                    None => slot,
-                };
-                if !rest.is_answer() || u32::from(rest.length()) > bits {
+                } else if !slot.is_answer() || u32::from(slot.length()) > bits {
+                    return;
+                } else {
+                    rest = slot;
+                }
+            }
+            if let Some(lone) = lone.and_then(Slot::as_lone).and_then(|number| Lone::at(arena, number)) {
+                rest = lone.outside();
+                if u32::from(rest.length()) > bits {
                     return;
                 }
             }

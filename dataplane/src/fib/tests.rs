@@ -83,7 +83,7 @@ proptest! {
                 oracle.insert(prefix, NextHopId(next_hop));
             } else {
                 // What is not there may be taken away as well.
-                writer.remove(prefix, oracle.cover(prefix));
+                writer.remove(prefix, || oracle.cover(prefix));
                 oracle.remove(prefix);
             }
         }
@@ -95,7 +95,7 @@ proptest! {
         };
         check(&writer, &oracle);
         for prefix in oracle.prefixes().collect::<Vec<_>>() {
-            writer.remove(prefix, oracle.cover(prefix));
+            writer.remove(prefix, || oracle.cover(prefix));
             oracle.remove(prefix);
         }
         check(&writer, &oracle);

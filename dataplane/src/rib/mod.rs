@@ -30,6 +30,7 @@ pub use route::{Action, Change, GroupId, Hop, InterfaceId, Origin, Route};
 
 use crate::fib::{Arena, Fib, FibConfig, FibWriter, MAX_HOPS, NextHopId, Usage};
 use crate::prefix::Prefix;
+use crate::timeslice::Steps;
 use candidates::{Candidate, Candidates};
 use resolve::Watch;
 use sets::{Set, Want};
@@ -169,7 +170,8 @@ impl Rib {
         let Route { prefix, metric, action } = route;
         let mark = self.syncs.mark(origin);
         let want = Want::new(origin, action);
-        let known = self.candidates(prefix).and_then(|all| all.get(origin, metric)).map(|candidate| candidate.set);
+        let all = self.candidates(prefix);
+        let (new, known) = (all.is_none(), all.and_then(|all| all.get(origin, metric)).map(|candidate| candidate.set));
         if let Some(before) = known
             && self.sets.get(&before).is_some_and(|set| set.want == want)
         {
@@ -183,7 +185,7 @@ impl Rib {
         }
         let set = self.hold(want).inspect_err(|_| self.refused += 1)?;
         let candidate = Candidate { origin, metric, set, mark };
-        if self.candidates(prefix).is_none() {
+        if new {
             // The forwarding table first: it alone may have no room.
             if let Err(full) = self.fib.insert(prefix, set) {
                 self.let_go(set);
@@ -214,6 +216,16 @@ impl Rib {
 
     /// Takes out the routes for `prefix` that `which` says; how many.
     fn take_out(&mut self, prefix: Prefix, which: impl Fn(&Candidate) -> bool) -> usize {
+        // Nearly every prefix has one route, and who takes one out is its owner: then one walk does it.
+        match self.remove(prefix) {
+            None => return 0,
+            Some(Candidates::One(only)) if which(&only) => {
+                self.vanish(prefix);
+                self.forget(&only);
+                return 1;
+            }
+            Some(others) => self.insert(prefix, others),
+        }
         let Some(all) = self.candidates(prefix) else { return 0 };
         let gone: Vec<Candidate> = all.iter().filter(|candidate| which(candidate)).copied().collect();
         if gone.is_empty() {
@@ -222,18 +234,31 @@ impl Rib {
         if gone.len() == all.len() {
             self.unregister(prefix);
             self.remove(prefix);
-            let cover = self.longest(prefix.network(), prefix.length());
-            self.fib.remove(prefix, cover.map(|(cover, set)| (cover.length(), set)));
-            self.prefix_changed(prefix);
+            self.vanish(prefix);
         } else {
             self.compete(prefix, |all| all.retain(|candidate| !which(candidate)));
         }
         for candidate in &gone {
-            self.routes -= 1;
-            self.limited -= usize::from(candidate.origin != Origin::Connected);
-            self.let_go(candidate.set);
+            self.forget(candidate);
         }
         gone.len()
+    }
+
+    /// Nobody has a route for `prefix` any more: it is in no trie now.
+    fn vanish(&mut self, prefix: Prefix) {
+        let Self { fib, v4, v6, .. } = self;
+        fib.remove(prefix, || {
+            let (cover, set) = trie::longest((v4, v6), prefix.network(), prefix.length())?;
+            Some((cover.length(), set))
+        });
+        self.prefix_changed(prefix);
+    }
+
+    /// A route is gone from its prefix.
+    fn forget(&mut self, candidate: &Candidate) {
+        self.routes -= 1;
+        self.limited -= usize::from(candidate.origin != Origin::Connected);
+        self.let_go(candidate.set);
     }
 
     /// Changes the candidates for a prefix that has some before and after, and chooses anew.
@@ -287,7 +312,9 @@ impl Rib {
             return Err(RibError::NoSuchGroup { group });
         }
         if let Some(&set) = self.by_want.get(&Want::Group(origin, group)) {
+            let mut steps = Steps::default();
             for prefix in self.prefixes(|all| all.iter().any(|candidate| candidate.set == set)) {
+                steps.done();
                 self.take_out(prefix, |candidate| candidate.set == set);
             }
         }

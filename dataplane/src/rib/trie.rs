@@ -8,6 +8,7 @@ use super::Rib;
 use super::candidates::Candidates;
 use crate::fib::NextHopId;
 use crate::prefix::Prefix;
+use crate::timeslice::Steps;
 
 /// The prefixes of one family, by their bits and length.
 pub(super) type Tree<R> = PrefixMap<(R, u8), Candidates>;
@@ -55,6 +56,21 @@ fn v6((bits, length): (u128, u8)) -> Option<Prefix> {
     Prefix::of(Ipv6Addr::from_bits(bits).into(), length)
 }
 
+/// The longest prefix of at most `length` bits that `address` is in, and what it does.
+pub(super) fn longest(tries: (&Trie<u32>, &Trie<u128>), address: IpAddr, length: u8) -> Option<(Prefix, NextHopId)> {
+    let (prefix, all) = match address {
+        IpAddr::V4(key) => {
+            let (prefix, all) = tries.0.0.get_lpm(&(key.to_bits(), length))?;
+            (v4(prefix)?, all)
+        }
+        IpAddr::V6(key) => {
+            let (prefix, all) = tries.1.0.get_lpm(&(key.to_bits(), length))?;
+            (v6(prefix)?, all)
+        }
+    };
+    Some((prefix, all.chosen().set))
+}
+
 impl Rib {
     pub(super) fn candidates(&self, prefix: Prefix) -> Option<&Candidates> {
         match prefix.network() {
@@ -80,26 +96,16 @@ impl Rib {
         };
     }
 
-    pub(super) fn remove(&mut self, prefix: Prefix) {
+    pub(super) fn remove(&mut self, prefix: Prefix) -> Option<Candidates> {
         match prefix.network() {
             IpAddr::V4(key) => self.v4.0.remove(&(key.to_bits(), prefix.length())),
             IpAddr::V6(key) => self.v6.0.remove(&(key.to_bits(), prefix.length())),
-        };
+        }
     }
 
-    /// The longest prefix of at most `length` bits that `address` is in, and what it does.
+    /// See [`longest`].
     pub(super) fn longest(&self, address: IpAddr, length: u8) -> Option<(Prefix, NextHopId)> {
-        let (prefix, all) = match address {
-            IpAddr::V4(key) => {
-                let (prefix, all) = self.v4.0.get_lpm(&(key.to_bits(), length))?;
-                (v4(prefix)?, all)
-            }
-            IpAddr::V6(key) => {
-                let (prefix, all) = self.v6.0.get_lpm(&(key.to_bits(), length))?;
-                (v6(prefix)?, all)
-            }
-        };
-        Some((prefix, all.chosen().set))
+        longest((&self.v4, &self.v6), address, length)
     }
 
     /// All prefixes with their candidates, in order.
@@ -110,6 +116,7 @@ impl Rib {
 
     /// The prefixes whose candidates are so.
     pub(super) fn prefixes(&self, which: impl Fn(&Candidates) -> bool) -> Vec<Prefix> {
-        self.all().filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
+        let mut steps = Steps::default();
+        self.all().inspect(|_| steps.done()).filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
     }
 }

@@ -106,6 +106,11 @@ impl Session {
         self.untold.load(Relaxed)
     }
 
+    /// Whether the trace may want to know of frames that come by this port.
+    fn is_of(&self, input: PortId) -> bool {
+        self.next.load(Relaxed) < self.most && self.filter.port.is_none_or(|port| port == input)
+    }
+
     /// Whether the trace wants to know of such a frame at all.
     fn wants(&self, input: PortId, head: &[u8]) -> bool {
         self.next.load(Relaxed) < self.most && self.filter.matches(input, head)

@@ -63,6 +63,11 @@ impl Tracer {
         sessions
     }
 
+    /// Whether any frame that comes by `input` can be told: if not, a burst is forwarded as ever.
+    pub(crate) fn concerns(sessions: &Sessions, input: PortId) -> bool {
+        sessions.iter().any(|session| session.is_of(input))
+    }
+
     /// In which traces the frame is to be told.
     pub(crate) fn hits(sessions: &Sessions, input: PortId, head: &[u8]) -> Hits {
         let hit = |(n, session): (usize, &Arc<Session>)| Hits::from(session.wants(input, head)) << n;

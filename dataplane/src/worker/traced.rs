@@ -22,6 +22,11 @@ impl Worker {
         let sessions = self.tracer.sessions();
         let (input, guest) = (self.slots[index].id, self.slots[index].guest);
         let uplink = (guest == GuestId::UPLINKS).then_some(index);
+        if !Tracer::concerns(&sessions, input) {
+            self.forward_plain(&sessions, input, burst, now);
+            self.push(guest, uplink);
+            return;
+        }
         let mut plain = std::mem::take(&mut self.tracer.plain);
         for frame in burst.drain(..) {
             let hits = Tracer::hits(&sessions, input, self.pool.head(&frame));
