@@ -46,28 +46,6 @@ pub fn stand_back() -> io::Result<()> {
     change(|attributes| attributes.nice = attributes.nice.max(NICE))
 }
 
-/// What a thread of the control side has done of a long piece of work.
-///
-/// Neither its niceness nor its slice ends its turn before the next tick of the scheduler: up to 10 ms after a worker on
-/// the same core was woken, in which that one's rings run over. So it asks between steps whether another one waits.
-#[derive(Debug, Default)]
-pub struct Steps(u32);
-
-/// Steps of a microsecond or a few between two questions: a worker waits for no longer than a burst or two take.
-const STEPS: u32 = 16;
-
-impl Steps {
-    /// One more step is done: lets others have their turn, now and then.
-    #[inline]
-    pub fn done(&mut self) {
-        self.0 += 1;
-        if self.0 >= STEPS {
-            self.0 = 0;
-            std::thread::yield_now();
-        }
-    }
-}
-
 fn change(also: impl FnOnce(&mut Attributes)) -> io::Result<()> {
     let mut attributes = Attributes { size: size_of::<Attributes>() as u32, ..Attributes::default() };
     // SAFETY: a structure of the size that is told, which outlives the call; 0 is this thread.

@@ -9,7 +9,6 @@ use super::vrfs::RunningVrf;
 use crate::config::Config;
 use crate::fpm::{Address, Devices, Feed, FeedConfig, IfIndex, KnownInterface, Link, Refusal, Sink, TableId};
 use crate::rib::{Change, InterfaceId, Origin, RibError};
-use crate::timeslice::Steps;
 use crate::units::Nanos;
 
 /// Starts the feeds of `config`, which tell their routes to `vrfs`.
@@ -21,8 +20,7 @@ pub fn start(config: &Config, ports: &[OpenPort], vrfs: &[Arc<RunningVrf>]) -> R
     let start = |(number, spec): (u16, &crate::config::FeedSpec)| {
         let tables: Vec<_> = spec.tables.iter().map(|&(table, vrf)| (table, Arc::clone(&vrfs[vrf]))).collect();
         let known = tables.iter().flat_map(|(table, vrf)| interfaces(*table, vrf, ports)).collect();
-        let sink =
-            VrfSink { origin: Origin::Feed(number), tables, devices: Devices::new(known), steps: Steps::default() };
+        let sink = VrfSink { origin: Origin::Feed(number), tables, devices: Devices::new(known) };
         let feed = FeedConfig {
             name: spec.name.clone(),
             listen: spec.listen.clone(),
@@ -55,7 +53,6 @@ struct VrfSink {
     origin: Origin,
     tables: Vec<(TableId, Arc<RunningVrf>)>,
     devices: Devices,
-    steps: Steps,
 }
 
 impl Sink for VrfSink {
@@ -64,7 +61,6 @@ impl Sink for VrfSink {
     }
 
     fn change(&mut self, table: TableId, change: Change) -> Result<(), Refusal> {
-        self.steps.done();
         let Some((_, vrf)) = self.tables.iter().find(|(known, _)| *known == table) else {
             return Err(Refusal::Invalid);
         };

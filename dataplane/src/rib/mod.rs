@@ -30,7 +30,6 @@ pub use route::{Action, Change, GroupId, Hop, InterfaceId, Origin, Route};
 
 use crate::fib::{Arena, Fib, FibConfig, FibWriter, MAX_HOPS, NextHopId, Usage};
 use crate::prefix::Prefix;
-use crate::timeslice::Steps;
 use candidates::{Candidate, Candidates};
 use resolve::Watch;
 use sets::{Set, Want};
@@ -312,9 +311,7 @@ impl Rib {
             return Err(RibError::NoSuchGroup { group });
         }
         if let Some(&set) = self.by_want.get(&Want::Group(origin, group)) {
-            let mut steps = Steps::default();
             for prefix in self.prefixes(|all| all.iter().any(|candidate| candidate.set == set)) {
-                steps.done();
                 self.take_out(prefix, |candidate| candidate.set == set);
             }
         }

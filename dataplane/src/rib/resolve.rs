@@ -12,7 +12,6 @@ use super::Rib;
 use super::route::{Action, Hop};
 use crate::fib::{Decision, MAX_HOPS, NextHopId, ResolvedHop};
 use crate::prefix::{Prefix, mask_v4, mask_v6};
-use crate::timeslice::Steps;
 
 /// How many sets a way may lead through.
 const DEPTH: usize = 8;
@@ -192,7 +191,6 @@ impl Rib {
     /// Works out anew what these sets resolve to, and all that lead through them; then what follows for the prefixes that
     /// they compete for.
     pub(super) fn refresh(&mut self, mut dirty: Vec<NextHopId>) {
-        let mut steps = Steps::default();
         for round in 0..LAST_ROUND {
             let mut contested: BTreeSet<Prefix> = BTreeSet::new();
             for id in self.all_behind(dirty) {
@@ -205,7 +203,6 @@ impl Rib {
             }
             dirty = Vec::new();
             for prefix in contested {
-                steps.done();
                 dirty.extend(self.choose_again(prefix, round < ROUNDS));
             }
             if dirty.is_empty() {

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use super::Rib;
 use super::route::{GroupId, Origin};
 use crate::prefix::Prefix;
-use crate::timeslice::Steps;
 
 /// The round that each owner is in.
 #[derive(Debug, Default)]
@@ -39,9 +38,7 @@ impl Rib {
         let before = self.routes;
         let stale: Vec<Prefix> =
             self.prefixes(|all| all.iter().any(|candidate| candidate.origin == origin && candidate.mark != mark));
-        let mut steps = Steps::default();
         for prefix in stale {
-            steps.done();
             self.take_out(prefix, |candidate| candidate.origin == origin && candidate.mark != mark);
         }
         let stale = self.groups.iter().filter(|((owner, _), group)| *owner == origin && group.mark != mark);

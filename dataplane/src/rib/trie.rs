@@ -8,7 +8,6 @@ use super::Rib;
 use super::candidates::Candidates;
 use crate::fib::NextHopId;
 use crate::prefix::Prefix;
-use crate::timeslice::Steps;
 
 /// The prefixes of one family, by their bits and length.
 pub(super) type Tree<R> = PrefixMap<(R, u8), Candidates>;
@@ -116,7 +115,6 @@ impl Rib {
 
     /// The prefixes whose candidates are so.
     pub(super) fn prefixes(&self, which: impl Fn(&Candidates) -> bool) -> Vec<Prefix> {
-        let mut steps = Steps::default();
-        self.all().inspect(|_| steps.done()).filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
+        self.all().filter(|(_, all)| which(all)).map(|(prefix, _)| prefix).collect()
     }
 }
