@@ -32,20 +32,21 @@ fn ping_and_iperf_cross_a_guest_router() {
     assert!(said.contains("Time to live exceeded"), "{said}");
 }
 
-#[test]
-fn a_linux_router_behind_guest_tap_forwards() {
-    need!("ping", "iperf3", "ss");
+/// A namespace's Linux is the virtual router, behind two taps or veths of a guest. Ends the guest in order.
+fn a_linux_router_forwards(kind: &str) {
     let mut lans = Lans::new(1500);
     let _engine = lans.bed.engine(&lans.host, &(Lans::uplinks() + &lans.guest(1)));
     let vm = lans.bed.host("vm");
     let socket = lans.bed.path("r1.sock");
     let (a, b) = (format!("{socket}:0,role=client"), format!("{socket}:1,role=client"));
+    let device = format!("--{kind}");
     let command = [
-        POINTSMAN, "guest", "tap", "--memif", &a, "--tap", "t0", "--netns", &vm, "--memif", &b, "--tap", "t1",
+        POINTSMAN, "guest", kind, "--memif", &a, &device, "t0", "--netns", &vm, "--memif", &b, &device, "t1",
         "--netns", &vm,
     ];
-    let tap = Program::start(&lans.host, &command, &lans.bed.folder, "tap");
-    tap.wait_until("with both taps", || try_sh(&format!("ip -n {vm} link show t1")).0);
+    let is_there = || try_sh(&format!("ip -n {vm} link show t1 up")).0;
+    let mut guest = Program::start(&lans.host, &command, &lans.bed.folder, "guest");
+    guest.wait_until("with both devices", is_there);
     for n in 0..2 {
         let lan = n + 1;
         sh(&format!(
@@ -54,11 +55,38 @@ fn a_linux_router_behind_guest_tap_forwards() {
         ));
     }
     sh(&format!("ip netns exec {vm} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"));
-    lans.await_guest(1);
-    lans.ping("-c 5 -i 0.05", "10.2.0.2");
-    lans.ping("-c 5 -i 0.05", "fd02::2");
+    let forwards = || {
+        lans.await_guest(1);
+        lans.ping("-c 5 -i 0.05", "10.2.0.2");
+        lans.ping("-c 5 -i 0.05", "fd02::2");
+    };
+    forwards();
     let tcp = lans.iperf("-t 3");
     assert!(tcp["end"]["sum_received"]["bits_per_second"].as_f64().unwrap() > 20e6, "{}", tcp["end"]);
+    if kind == "veth" {
+        // The stack's own connections need complete checksums too.
+        lans.ping("-c 2 -i 0.05", "10.1.0.1");
+        // A pair that a killed guest left is taken over, with all that its stack has configured.
+        guest.end(libc::SIGKILL);
+        guest = Program::start(&lans.host, &command, &lans.bed.folder, "guest");
+        let ask = format!("ip netns exec {} ping -c 1 -W 1 10.2.0.2", lans.left);
+        wait_for("an answer through the next guest", Duration::from_secs(20), || try_sh(&ask).0);
+        forwards();
+    }
+    guest.end(libc::SIGTERM);
+    assert!(!is_there(), "what was made goes with the guest");
+}
+
+#[test]
+fn a_linux_router_behind_guest_tap_forwards() {
+    need!("ping", "iperf3", "ss");
+    a_linux_router_forwards("tap");
+}
+
+#[test]
+fn a_linux_router_behind_guest_veth_forwards() {
+    need!("ping", "iperf3", "ss");
+    a_linux_router_forwards("veth");
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod fpm;
 pub mod frame;
 pub mod guest;
 pub mod handoff;
+mod ifreq;
 pub mod link_rate;
 pub mod memif;
 pub mod memory;

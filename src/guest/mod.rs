@@ -14,11 +14,13 @@ use pointsman_dataplane::guest::MemifAddress;
 use pointsman_dataplane::guest::patch::Patch;
 use pointsman_dataplane::guest::spec::{PortSpec, router_config};
 use pointsman_dataplane::memif::{Memif, MemifOptions, MemifPort, Role};
+use pointsman_dataplane::netdev::{Carries, Device, Options, Registrations, VethOptions, VethPair};
+use pointsman_dataplane::pool::Pool;
 use pointsman_dataplane::port::Port;
 use pointsman_dataplane::router::{RouteConfig, Router};
 use pointsman_dataplane::signals::Signals;
 use pointsman_dataplane::tap::{TapOptions, TapPort};
-use pointsman_dataplane::units::Nanos;
+use pointsman_dataplane::units::{Mac, Nanos, PortId};
 use pointsman_dataplane::worker::{Worker, WorkerConfig};
 use pointsman_xen::ring::RingAgent;
 
@@ -36,6 +38,7 @@ pub struct Guest {
 enum What {
     Router(RouterArgs),
     Tap(TapArgs),
+    Veth(VethArgs),
     Netlink(NetlinkArgs),
 }
 
@@ -56,12 +59,31 @@ struct RouterArgs {
 /// Join memifs to taps, so that the Linux of a namespace is the virtual router.
 #[derive(Debug, Args)]
 struct TapArgs {
-    #[arg(long = "memif", value_name = "MEMIF", required = true, help = MEMIF_HELP)]
-    memifs: Vec<MemifAddress>,
     /// The tap that is joined to it
     #[arg(long = "tap", value_name = "DEVICE", required = true)]
     taps: Vec<String>,
-    /// The namespace of the tap; once for all, or once for each
+    #[command(flatten)]
+    stacks: Stacks,
+}
+
+/// Join memifs to veths by AF_XDP: as with taps, but a burst is one system call, and TCP comes in segments.
+///
+/// For guests in which system calls are dear, as in a Xen PV domU.
+#[derive(Debug, Args)]
+struct VethArgs {
+    /// The stack's end of the veth that is joined to it: made, with the other end beside us as DEVICE-pm
+    #[arg(long = "veth", value_name = "DEVICE", required = true)]
+    veths: Vec<String>,
+    #[command(flatten)]
+    stacks: Stacks,
+}
+
+/// What is joined to devices of a network stack.
+#[derive(Debug, Args)]
+struct Stacks {
+    #[arg(long = "memif", value_name = "MEMIF", required = true, help = MEMIF_HELP)]
+    memifs: Vec<MemifAddress>,
+    /// The namespace of the device; once for all, or once for each
     #[arg(long = "netns", value_name = "NAMESPACE")]
     namespaces: Vec<PathBuf>,
     #[command(flatten)]
@@ -87,11 +109,16 @@ const MEMIF_HELP: &str =
 /// Frame memory of a guest: both directions of two memifs, and a flood's worth in hand.
 const CHUNKS: usize = 8192;
 
+fn frame_memory() -> anyhow::Result<Pool> {
+    Pool::new(CHUNKS).context("getting frame memory")
+}
+
 impl Guest {
     pub fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Router(router) => router.run(),
             What::Tap(tap) => tap.run(),
+            What::Veth(veth) => veth.run(),
             What::Netlink(netlink) => netlink.run(),
         }
     }
@@ -114,34 +141,65 @@ impl RouterArgs {
             channels.push(channel);
             ports.push(Box::new(port));
         }
-        self.thread.run(ports, Box::new(router), &channels, &signals)
+        self.thread.run(frame_memory()?, ports, Box::new(router), &channels, &signals)
     }
 }
 
 impl TapArgs {
     fn run(self) -> anyhow::Result<()> {
+        self.stacks.join("tap", &self.taps, |_, device, netns, mac| {
+            let options = TapOptions { device, netns, mtu: None, mac };
+            Ok((Box::new(TapPort::open(&options)?), ()))
+        })
+    }
+}
+
+impl VethArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let mut shared = Registrations::default();
+        self.stacks.join("veth", &self.veths, |pool, device, netns, mac| {
+            let pair = VethPair::create(&VethOptions { device, netns, mac })?;
+            let options = Options { carries: Carries::everything(), ..Options::default() };
+            let device = Device::open(pair.ours(), options)?;
+            let port = device.queue(0, pool, &mut shared)?;
+            Ok((Box::new(port), (device, pair)))
+        })
+    }
+}
+
+impl Stacks {
+    /// Joins each memif to one of the devices; `open` makes the port of a device, given its name, namespace and address, and
+    /// what must live as long.
+    fn join<K>(
+        self,
+        kind: &str,
+        devices: &[String],
+        mut open: impl FnMut(&mut Pool, String, Option<PathBuf>, Option<Mac>) -> anyhow::Result<(Box<dyn Port>, K)>,
+    ) -> anyhow::Result<()> {
         let pairs = self.memifs.len();
-        if self.taps.len() != pairs {
-            bail!("{pairs} memifs and {} taps; give one --tap for each --memif", self.taps.len());
+        if devices.len() != pairs {
+            bail!("{pairs} memifs and {} {kind}s; give one --{kind} for each --memif", devices.len());
         }
         let namespaces = self.namespaces.len();
         if namespaces > 1 && namespaces != pairs {
-            bail!("{namespaces} namespaces for {pairs} taps; give --netns once, or once for each");
+            bail!("{namespaces} namespaces for {pairs} {kind}s; give --netns once, or once for each");
         }
         let signals = Signals::block().context("blocking signals")?;
         let xen = self.xen.open(pairs)?;
-        let (mut channels, mut ports) = (Vec::new(), Vec::<Box<dyn Port>>::new());
-        for (n, (address, tap)) in self.memifs.iter().zip(&self.taps).enumerate() {
+        let mut pool = frame_memory()?;
+        let (mut channels, mut kept, mut ports) = (Vec::new(), Vec::new(), Vec::<Box<dyn Port>>::new());
+        for (n, (address, device)) in self.memifs.iter().zip(devices).enumerate() {
             let netns = self.namespaces.get(n).or(self.namespaces.first()).cloned();
             // The engine takes frames from the vif's own address only.
             let mac = xen.as_ref().map(|xen| xen.mac(address)).transpose()?;
-            let options = TapOptions { device: tap.clone(), netns, mtu: None, mac };
-            let (channel, port) = connect(xen.as_ref(), address, tap)?;
+            let (channel, port) = connect(xen.as_ref(), address, device)?;
             channels.push(channel);
             ports.push(Box::new(port));
-            ports.push(Box::new(TapPort::open(&options)?));
+            let (port, keep) = open(&mut pool, device.clone(), netns, mac)?;
+            ports.push(port);
+            kept.push(keep);
         }
-        self.thread.run(ports, Box::new(Patch), &channels, &signals)
+        self.thread.run(pool, ports, Box::new(Patch), &channels, &signals)
     }
 }
 
@@ -183,6 +241,7 @@ impl Thread {
     /// Runs the guest's one worker until a signal ends it, or another guest turns out to be in its place.
     fn run(
         &self,
+        pool: Pool,
         ports: Vec<Box<dyn Port>>,
         forward: Box<dyn Forward>,
         channels: &[Channel],
@@ -190,7 +249,9 @@ impl Thread {
     ) -> anyhow::Result<()> {
         let config =
             WorkerConfig { name: "guest".into(), core: self.core, chunks: CHUNKS, spin: Nanos::from_micros(self.spin) };
-        let worker = Worker::simple(config, ports, forward).context("getting frame memory")?;
+        let ids = ports.len();
+        let ports = (0..).map(PortId).zip(ports).collect();
+        let worker = Worker::new(config, pool, ports, ids, forward).context("making a worker")?;
         let bell = worker.doorbell();
         let thread = std::thread::Builder::new().name("guest".into()).spawn(move || worker.run())?;
         let mut refusals = 0;

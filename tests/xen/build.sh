@@ -165,7 +165,7 @@ disk "$guest"
 programs "$guest" usr/bin/iperf3 sbin/ethtool
 agent_libraries "$guest"
 libraries "$guest"
-kernel_modules "$guest" xen-netfront 8021q xen-gntalloc xen-evtchn tun
+kernel_modules "$guest" xen-netfront 8021q xen-gntalloc xen-evtchn veth
 install -m 755 "$stage/tools"/* "$guest/usr/bin/"
 install -m 755 "$here/domu/init" "$guest/init"
 # `xl shutdown` and `xl reboot` reach the kernel, and it calls these.

@@ -10,6 +10,7 @@ mod program;
 mod ring;
 mod socket;
 mod standing;
+mod veth;
 mod words;
 
 use std::ffi::CString;
@@ -25,6 +26,7 @@ pub use program::{Attachment, Carries, MAX_STATIONS, Others};
 use program::{Program, queues};
 pub use socket::{Registrations, RingSizes};
 use socket::{Socket, SocketMode};
+pub use veth::{VethError, VethOptions, VethPair};
 pub use words::FullMarks;
 
 use crate::pool::Pool;

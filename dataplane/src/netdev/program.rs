@@ -75,6 +75,11 @@ impl Carries {
         carries
     }
 
+    /// Every frame, but for those to the device's own address: its far end is all that the engine serves.
+    pub fn everything() -> Self {
+        Self { others: Others::ToEngine, vlans: [u64::MAX; 64], routed: [0; 64] }
+    }
+
     /// Frames of this VLAN too; 0 stands for untagged ones.
     pub fn add_vlan(&mut self, vlan: u16) {
         let vlan = usize::from(vlan & 0xfff);

@@ -1,9 +1,10 @@
 //! Opening a tap device, here or in another network namespace, and asking the kernel about it. Control side only.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
+use crate::ifreq::{ioctl, is_device_name, owned, request, set_mac, set_up};
 use crate::netns::enter;
 use crate::offload::virtio::HEADER;
 use crate::units::Mac;
@@ -111,7 +112,9 @@ impl Device {
     /// so that no other thread ever finds itself there.
     pub fn open(options: &TapOptions, queues: usize) -> Result<Vec<Self>, TapError> {
         let device = &options.device;
-        check_name(device)?;
+        if !is_device_name(device) {
+            return Err(TapError::Name { device: device.clone() });
+        }
         let Some(netns) = &options.netns else { return Self::open_here(options, queues) };
         let opened = std::thread::scope(|scope| {
             let entered = std::thread::Builder::new().name("tap-netns".to_owned()).spawn_scoped(scope, || {
@@ -165,14 +168,7 @@ impl Device {
     fn set_up(&mut self, options: &TapOptions) -> Result<(), TapError> {
         let device = &options.device;
         if let Some(mac) = options.mac {
-            let mut request = request(device);
-            let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
-            for (to, from) in address.sa_data.iter_mut().zip(mac.0) {
-                *to = from as libc::c_char;
-            }
-            request.ifr_ifru.ifru_hwaddr = address;
-            ioctl(&self.socket, libc::SIOCSIFHWADDR, &mut request)
-                .map_err(setting(device, &format!("give it the address {mac}")))?;
+            set_mac(&self.socket, device, mac).map_err(setting(device, &format!("give it the address {mac}")))?;
         }
         if let Some(mtu) = options.mtu {
             let mut request = request(device);
@@ -185,13 +181,7 @@ impl Device {
         // A shorter queue loses more in a burst, and is no reason to fail.
         let _ = ioctl(&self.socket, libc::SIOCSIFTXQLEN, &mut long);
 
-        let mut flags = request(device);
-        let up = "bring it up";
-        ioctl(&self.socket, libc::SIOCGIFFLAGS, &mut flags).map_err(setting(device, up))?;
-        // SAFETY: the kernel has just written this member.
-        let now = unsafe { flags.ifr_ifru.ifru_flags };
-        flags.ifr_ifru.ifru_flags = now | libc::IFF_UP as libc::c_short;
-        ioctl(&self.socket, libc::SIOCSIFFLAGS, &mut flags).map_err(setting(device, up))?;
+        set_up(&self.socket, device).map_err(setting(device, "bring it up"))?;
 
         let mut mtu = request(device);
         ioctl(&self.socket, libc::SIOCGIFMTU, &mut mtu).map_err(setting(device, "read its MTU"))?;
@@ -257,16 +247,6 @@ impl Carrier {
     }
 }
 
-/// What the kernel takes for a name (`dev_valid_name`), less the '%' that makes it a pattern.
-fn check_name(device: &str) -> Result<(), TapError> {
-    let fits = (1..libc::IFNAMSIZ).contains(&device.len());
-    let bad = device.bytes().any(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b':' | b'%' | 0));
-    if !fits || bad || device == "." || device == ".." {
-        return Err(TapError::Name { device: device.to_owned() });
-    }
-    Ok(())
-}
-
 fn attach_error(device: &str, reason: io::Error) -> TapError {
     let device = device.to_owned();
     match reason.raw_os_error() {
@@ -280,30 +260,4 @@ fn attach_error(device: &str, reason: io::Error) -> TapError {
 fn setting(device: &str, what: &str) -> impl FnOnce(io::Error) -> TapError {
     let (device, what) = (device.to_owned(), what.to_owned());
     move |reason| TapError::Setting { device, what, reason }
-}
-
-fn request(device: &str) -> libc::ifreq {
-    // SAFETY: all zero is a valid `ifreq`: integers, and a union of such.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays NUL.
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(device.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request
-}
-
-fn ioctl<T>(fd: &OwnedFd, number: libc::Ioctl, argument: &mut T) -> io::Result<()> {
-    // SAFETY: every caller passes the number of a request that reads or writes exactly one `T`.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), number, std::ptr::from_mut(argument)) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
-}
-
-fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
