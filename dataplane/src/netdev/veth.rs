@@ -220,3 +220,29 @@ fn rtnetlink(message: &[u8]) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_leave_no_room_for_ours_are_refused() {
+        for device in ["", "thirteen-char", "a/b", "a b", ".."] {
+            let options = VethOptions { device: device.into(), ..VethOptions::default() };
+            assert!(matches!(VethPair::create(&options), Err(VethError::Name { .. })), "{device:?}");
+        }
+    }
+
+    #[test]
+    fn what_exists_and_is_not_ours_is_left_alone() {
+        // SAFETY: no arguments, cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            return eprintln!("skipped: needs root");
+        }
+        // Each network namespace has its loopback.
+        let options = VethOptions { device: "lo".into(), ..VethOptions::default() };
+        assert!(matches!(VethPair::create(&options), Err(VethError::Exists { .. })));
+        let nowhere = VethOptions { netns: Some("no-such-namespace".into()), ..options };
+        assert!(matches!(VethPair::create(&nowhere), Err(VethError::Netns { .. })));
+    }
+}
