@@ -159,7 +159,7 @@ fn take_turn(machine: &Machine, contender: &Contender, window: Duration) -> Resu
         }
         let mut figures = measure(&guests, contender.device(), window)?;
         if *agent {
-            figures.extend(measure_routing("routed by Linux behind taps", window)?);
+            figures.extend(measure_routing("routed by Linux behind veths", window)?);
             guests.iter().try_for_each(become_router)?;
             figures.extend(measure_router(machine, &guests[0], window)?);
         }

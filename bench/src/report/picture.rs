@@ -375,7 +375,9 @@ mod tests {
             text.contains(&format!("<path d=\"M{zero:.1} {TOP}V")),
             "where it happens, a quarter of the way: {text}"
         );
-        assert!(text.contains(&format!("{right:.1},{TOP:.1}")), "the band reaches the highest of all: {text}");
+        // The axis ends at 250, the band at 210.
+        let top = TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - 210.0 / 250.0);
+        assert!(text.contains(&format!("{right:.1},{top:.1}")), "the band reaches the highest of all: {text}");
         assert_eq!(halves(-0.6, 1.25), [-0.5, 0.0, 0.5, 1.0]);
     }
 }

@@ -98,16 +98,16 @@ impl ToGuest {
         sg && gso_tcp4 && gso_tcp6 && csum_ip4 && csum_ip6
     }
 
-    /// Whether there are fewer pages than a burst takes, or a quarter of the few that the guest posts; once that was so,
-    /// until half is there.
+    /// Whether there are fewer pages than a burst takes, or a quarter of the few that the guest posts, or none; once that was
+    /// so, until half is there.
     pub(super) fn is_full(&self) -> bool {
-        let least = if self.full.get() { self.enough() } else { (BURST as u32).min(self.most / 4) };
+        let least = if self.full.get() { self.enough() } else { (BURST as u32).min(self.most / 4).max(1) };
         self.full.set(self.waiting < least && self.ring.waiting().is_ok_and(|waiting| waiting < least));
         self.full.get()
     }
 
     fn enough(&self) -> u32 {
-        self.most / 2
+        (self.most / 2).max(1)
     }
 
     /// Asks to be woken when half is there. False when it is.
