@@ -494,8 +494,7 @@ impl Worker {
         }
     }
 
-    /// Tells the forwarder which ports are up.
-    /// Whether anything has changed.
+    /// Tells the forwarder which ports are up; whether that has changed.
     fn note_up(&mut self) -> bool {
         let mut changed = false;
         for slot in &self.slots {
