@@ -26,6 +26,7 @@ mod route_updates;
 pub mod routes;
 mod run;
 pub mod search;
+mod site;
 mod table1;
 mod table2;
 mod tcp;

@@ -51,31 +51,38 @@ fn packet() -> Vec<u8> {
     frame
 }
 
-/// Brings bursts, then rings for the end.
+/// A port in memory: takes frames, and brings none.
+#[derive(Default)]
+struct Memory {
+    source: Option<Source>,
+    counters: Arc<Counters>,
+}
+
+/// What brings bursts, then rings for the end.
 struct Source {
     frame: Vec<u8>,
     left: usize,
     begun: Duration,
     took: Arc<OnceLock<Duration>>,
     bell: Arc<OnceLock<Doorbell>>,
-    counters: Arc<Counters>,
 }
 
-impl Port for Source {
+impl Port for Memory {
     fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        if self.left == BURSTS {
-            self.begun = thread_time();
+        let Some(source) = &mut self.source else { return };
+        if source.left == BURSTS {
+            source.begun = thread_time();
         }
-        if self.left == 0 {
-            let _ = self.took.set(thread_time() - self.begun);
-            if let Some(bell) = self.bell.get() {
+        if source.left == 0 {
+            let _ = source.took.set(thread_time() - source.begun);
+            if let Some(bell) = source.bell.get() {
                 bell.stop();
             }
             return;
         }
-        self.left -= 1;
+        source.left -= 1;
         while !burst.is_full() {
-            burst.push(pool.frame_from(&self.frame).expect("a free chunk"));
+            burst.push(pool.frame_from(&source.frame).expect("a free chunk"));
         }
     }
 
@@ -100,34 +107,6 @@ impl Port for Source {
     }
 }
 
-/// Takes frames, and brings none.
-#[derive(Default)]
-struct Sink(Arc<Counters>);
-
-impl Port for Sink {
-    fn pull(&mut self, _pool: &mut Pool, _burst: &mut Burst) {}
-
-    fn push(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        pool.free_all(burst.drain(..));
-    }
-
-    fn flush(&mut self, _pool: &mut Pool) {}
-
-    fn tick(&mut self, _pool: &mut Pool, _now: Nanos) {}
-
-    fn arm(&mut self, _sleep: &Sleep) -> bool {
-        true
-    }
-
-    fn counters(&self) -> &Arc<Counters> {
-        &self.0
-    }
-
-    fn mode(&self) -> String {
-        "memory".into()
-    }
-}
-
 fn bridge() -> Bridge {
     let member = Member { native: Some(DomainId(0)), ..Member::default() };
     let ports = [FROM, TO].map(|mac| Member { macs: vec![mac], ..member.clone() });
@@ -145,9 +124,9 @@ fn round(traces: &Arc<Traces>) -> f64 {
         begun: Duration::ZERO,
         took: Arc::clone(&took),
         bell: Arc::clone(&bell),
-        counters: Arc::default(),
     };
-    let ports: Vec<Box<dyn Port>> = vec![Box::new(source), Box::new(Sink::default())];
+    let first = Memory { source: Some(source), counters: Arc::default() };
+    let ports: Vec<Box<dyn Port>> = vec![Box::new(first), Box::new(Memory::default())];
     let config = WorkerConfig { name: "trace".into(), core: None, chunks: 4096, spin: Nanos(0) };
     let mut worker = Worker::simple(config, ports, Box::new(bridge())).expect("a worker");
     worker.tell(Arc::clone(traces), 0);

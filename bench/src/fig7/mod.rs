@@ -10,7 +10,6 @@
 //! TCP is one connection a router, with some probes beside the one that moves, which tell the latency.
 
 mod series;
-mod site;
 mod streams;
 
 use std::time::{Duration, Instant};
@@ -28,9 +27,8 @@ use crate::peers::{self, GuestKind, Mobile, Path, Way};
 use crate::process::installed;
 use crate::report::{self, Figure, charts};
 use crate::run::{self, Item, Options, Shortfalls, take_turns};
+use crate::site::{ROUTERS, Site};
 use crate::{interrupt, paper};
-
-pub(crate) use site::{HOSTS, ROUTERS, Site};
 
 /// Whose routers move.
 const PATHS: [Path; 2] = [Path::Pointsman(GuestKind::Router), Path::LinuxBridge];
@@ -246,7 +244,8 @@ fn measure(site: &Site, peer: &mut dyn Mobile, way: Way, load: Load, quick: bool
         peer.check()?;
         Ok::<_, anyhow::Error>(Window { moved, done, before, after })
     };
-    match load {
+    // What arrived of both flows, when it did of the one that moves, and the datagrams that tell the latency.
+    let (window, rates, gap, datagrams) = match load {
         Load::Udp => {
             let rate = OFFERED * FrameSize::B1500.line_rate(paper::MIGRATION_LINK as f64);
             let flow = |i| Datagrams::start(site, i, 0, PAYLOAD, rate);
@@ -254,17 +253,7 @@ fn measure(site: &Site, peer: &mut dyn Mobile, way: Way, load: Load, quick: bool
             let window = moving()?;
             let (moves, stays) = (moves.finish()?, stays.finish()?);
             let rates = [&moves, &stays].map(|datagrams| window.rates(arrivals(datagrams, UDP_BITS)));
-            let gap = window.gap(arrivals(&moves, 0.0).map(|a| a.0));
-            Ok(Sample {
-                way,
-                load,
-                window,
-                rates,
-                latency: window.latencies(&moves),
-                worst: window.worst(&moves),
-                gap: gap.millis(),
-                lost: lost(&moves, gap, &window),
-            })
+            (window, rates, window.gap(arrivals(&moves, 0.0).map(|a| a.0)), moves)
         }
         Load::Tcp => {
             let connection = |i| Connection::start(site, i);
@@ -273,19 +262,20 @@ fn measure(site: &Site, peer: &mut dyn Mobile, way: Way, load: Load, quick: bool
             let window = moving()?;
             let (moves, stays, probes) = (moves.finish()?, stays.finish()?, probes.finish()?);
             let rates = [&moves, &stays].map(|read| window.rates(pieces(read)));
-            let gap_of_probes = window.gap(arrivals(&probes, 0.0).map(|a| a.0));
-            Ok(Sample {
-                way,
-                load,
-                window,
-                rates,
-                latency: window.latencies(&probes),
-                worst: window.worst(&probes),
-                gap: window.gap(pieces(&moves).map(|a| a.0)).millis(),
-                lost: lost(&probes, gap_of_probes, &window),
-            })
+            (window, rates, window.gap(pieces(&moves).map(|a| a.0)), probes)
         }
-    }
+    };
+    let gap_of_datagrams = window.gap(arrivals(&datagrams, 0.0).map(|a| a.0));
+    Ok(Sample {
+        way,
+        load,
+        window,
+        rates,
+        latency: window.latencies(&datagrams),
+        worst: window.worst(&datagrams),
+        gap: gap.millis(),
+        lost: lost(&datagrams, gap_of_datagrams, &window),
+    })
 }
 
 /// Waits until both routers carry packets, there and back.

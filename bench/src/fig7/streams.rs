@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_dataplane::units::Nanos;
 
-use super::site::Site;
 use crate::addresses::{receiver_ip, sender_ip};
 use crate::cpu::{self, Core};
 use crate::interrupt;
+use crate::site::Site;
 
 /// Flow `i` goes to this port plus `i`.
 const PORT: u16 = 9100;

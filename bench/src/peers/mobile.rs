@@ -16,9 +16,9 @@ use anyhow::{Context, Result, bail};
 use pointsman_dataplane::control::{Reply, Request, Topic, ask};
 
 use super::{GuestKind, Path, Setup, linux, pointsman};
-use crate::fig7::{HOSTS, ROUTERS, Site};
 use crate::interrupt;
 use crate::process::Running;
+use crate::site::{HOSTS, ROUTERS, Site};
 use crate::testbed::{Namespace, raise_receiver};
 
 /// Until a router that was started has its ports.

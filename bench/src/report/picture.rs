@@ -212,17 +212,21 @@ impl Series {
         let Style(colour, dashes, mark) = style(&self.label);
         let corner = |p: &Point, y: f64| format!("{:.1},{:.1}", place(p.x), axis.place(y));
         let edges = |p: &Point| p.range.unwrap_or((p.y, p.y));
-        let above = self.points.iter().map(|p| corner(p, edges(p).1));
-        let below = self.points.iter().rev().map(|p| corner(p, edges(p).0));
-        let band: Vec<String> = above.chain(below).collect();
-        let line: Vec<String> = self.points.iter().map(|p| corner(p, p.y)).collect();
-        let _ = writeln!(
-            text,
-            "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>\n\
-             <polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
-            band.join(" "),
-            line.join(" ")
-        );
+        // Where there is nothing, no line says that there was.
+        let step = self.points.windows(2).map(|pair| pair[1].x - pair[0].x).fold(f64::INFINITY, f64::min);
+        for row in self.points.chunk_by(|a, b| b.x - a.x < 1.5 * step) {
+            let above = row.iter().map(|p| corner(p, edges(p).1));
+            let below = row.iter().rev().map(|p| corner(p, edges(p).0));
+            let band: Vec<String> = above.chain(below).collect();
+            let line: Vec<String> = row.iter().map(|p| corner(p, p.y)).collect();
+            let _ = writeln!(
+                text,
+                "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>\n\
+                 <polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
+                band.join(" "),
+                line.join(" ")
+            );
+        }
         for point in self.points.iter().skip(phase % MARKED).step_by(MARKED) {
             mark.draw(text, place(point.x), axis.place(point.y), colour);
         }
@@ -364,7 +368,7 @@ mod tests {
     #[test]
     fn times_stand_at_their_distances() {
         let point = |x, y| Point { x, y, range: Some((y - 10.0, y + 10.0)) };
-        let points = vec![point(-0.5, 100.0), point(0.0, 100.0), point(1.5, 200.0)];
+        let points = vec![point(-0.5, 100.0), point(0.0, 100.0), point(1.0, 200.0), point(1.5, 200.0)];
         let series = vec![Series { label: "pointsman / router: stop, then start".into(), points }];
         let chart =
             Chart { title: "t".into(), x: "x".into(), y: "y".into(), across: Across::Time, logarithmic: false, series };
@@ -378,6 +382,7 @@ mod tests {
         // The axis ends at 250, the band at 210.
         let top = TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - 210.0 / 250.0);
         assert!(text.contains(&format!("{right:.1},{top:.1}")), "the band reaches the highest of all: {text}");
+        assert_eq!(text.matches("<polyline").count(), 2, "half a second without a point is a gap in the line: {text}");
         assert_eq!(halves(-0.6, 1.25), [-0.5, 0.0, 0.5, 1.0]);
     }
 }

@@ -318,10 +318,9 @@ mod tests {
                 receive(&mut client);
             } else {
                 // What it took before the mark was set.
-                let attached = memory.base();
                 let wanted = Layout::new(1, 3, 2048).ring(false, 0) + crate::memif::ring::field::WANTED;
                 // SAFETY: within the memory, aligned.
-                let mark = unsafe { std::sync::atomic::AtomicU16::from_ptr(attached.add(wanted).cast()) };
+                let mark = unsafe { std::sync::atomic::AtomicU16::from_ptr(memory.base().add(wanted).cast()) };
                 mark.store(0, std::sync::atomic::Ordering::Relaxed);
                 receive(&mut client);
                 mark.store(1, std::sync::atomic::Ordering::Relaxed);

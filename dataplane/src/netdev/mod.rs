@@ -230,11 +230,7 @@ impl Device {
     /// # Errors
     /// More than [`MAX_STATIONS`].
     pub fn add_station(&self, mac: Mac, port: PortId) -> Result<(), NetdevError> {
-        self.program.add_station(mac, port).map_err(|e| NetdevError::Bpf {
-            device: self.name.clone(),
-            what: format!("add {mac} to"),
-            reason: e.to_string(),
-        })
+        self.added(mac, self.program.add_station(mac, port))
     }
 
     /// Hands frames for `mac` to the engine, as the address of a VRF's interface: untagged ones, or those of a VLAN.
@@ -242,11 +238,7 @@ impl Device {
     /// # Errors
     /// More than [`MAX_STATIONS`].
     pub fn add_routed(&self, mac: Mac, vlan: Option<VlanId>) -> Result<(), NetdevError> {
-        self.program.add_routed(mac, vlan.map_or(0, VlanId::get)).map_err(|e| NetdevError::Bpf {
-            device: self.name.clone(),
-            what: format!("add {mac} to"),
-            reason: e.to_string(),
-        })
+        self.added(mac, self.program.add_routed(mac, vlan.map_or(0, VlanId::get)))
     }
 
     /// Hands frames for `mac` to the engine, as the address of a VRF's interface in a bridge domain of the device.
@@ -254,7 +246,11 @@ impl Device {
     /// # Errors
     /// More than [`MAX_STATIONS`].
     pub fn add_bridged(&self, mac: Mac) -> Result<(), NetdevError> {
-        self.program.add_bridged(mac).map_err(|e| NetdevError::Bpf {
+        self.added(mac, self.program.add_bridged(mac))
+    }
+
+    fn added(&self, mac: Mac, done: Result<(), libbpf_rs::Error>) -> Result<(), NetdevError> {
+        done.map_err(|e| NetdevError::Bpf {
             device: self.name.clone(),
             what: format!("add {mac} to"),
             reason: e.to_string(),

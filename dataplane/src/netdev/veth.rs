@@ -106,8 +106,11 @@ impl VethPair {
         // A pair that was left behind shows by our end; asked before we are elsewhere.
         let left = socket().and_then(|socket| ioctl(&socket, libc::SIOCGIFINDEX, &mut request(&self.ours))).is_ok();
         if let Some(netns) = &options.netns {
-            let netns = (netns, netns.display().to_string());
-            enter(netns.0).map_err(|reason| VethError::Netns { device: device.clone(), netns: netns.1, reason })?;
+            enter(netns).map_err(|reason| VethError::Netns {
+                device: device.clone(),
+                netns: netns.display().to_string(),
+                reason,
+            })?;
         }
         match rtnetlink(&new_pair(device, &self.ours, here)) {
             Err(reason) if reason.raw_os_error() == Some(libc::EEXIST) && left => {}
