@@ -227,6 +227,11 @@ fn ospf_comes_to_full_and_traffic_follows_a_failed_link() {
     world.await_gateway("fd92::1", &link_local("eth1"));
     world.await_lans("10.91.0.1", "10.92.0.1");
     world.await_lans("fd91::1", "fd92::1");
+    // The router outside has two ways back, and answers by the dear one until it has learned the other.
+    for (family, lan) in [("-4", "10.91.0.1"), ("-6", "fd91::1")] {
+        let back = || try_sh(&format!("ip -n {} {family} route get {lan}", world.east)).1;
+        wait_or_tell(&format!("the way back to {lan} by eth1"), || back().contains("dev eth1"), back);
+    }
 
     // The engine forwards it, and the stack sees none of it.
     let before = [world.interface("eth0"), world.interface("eth1")];

@@ -213,9 +213,10 @@ impl<const W: usize> BackRing<W> {
         self.shown.wrapping_sub(self.page.response_event()) < self.shown.wrapping_sub(old)
     }
 
-    /// Asks to be woken for the next request. True when there is none yet.
+    /// Asks to be woken for the next request. True when there is none yet; not for a count that moved backwards, which is to be
+    /// looked at.
     pub fn arm(&self) -> bool {
-        self.arm_for(1).is_some()
+        self.arm_for(1).is_some() && self.page.requests() == self.consumed
     }
 
     /// Asks to be woken when so many requests wait. The request count that is then reached; none when it is already.
@@ -326,7 +327,9 @@ mod tests {
         let (page, ring) = ring(&shared, 10);
         assert!(ring.arm());
         assert_eq!(page.request_event(), 11);
-        page.set_requests(11);
-        assert!(!ring.arm());
+        for there in [11, 9] {
+            page.set_requests(there);
+            assert!(!ring.arm(), "{there}");
+        }
     }
 }

@@ -248,9 +248,9 @@ impl ToGuest {
         }
         let known = copy(grants, &mut self.ops);
         let (mut op, mut slot, mut sent, mut bytes) = (0, 0, 0, 0);
-        for (frame, end) in self.frames.drain(..) {
+        for (frame, end) in &self.frames {
             let mut whole = true;
-            for planned in &self.planned[slot..end] {
+            for planned in &self.planned[slot..*end] {
                 match *planned {
                     Planned::Extra(words) => self.ring.respond(words),
                     Planned::Data { mut response, ops } => {
@@ -263,17 +263,18 @@ impl ToGuest {
                     }
                 }
             }
-            slot = end;
+            slot = *end;
             if whole {
                 sent += 1;
                 bytes += frame.len() as u64;
             } else {
                 counters.dropped(DropReason::GrantFailed, 1);
             }
-            pool.free(frame);
         }
-        counters.sent(sent, bytes);
+        // Nothing else before this: should we die now, who takes over would take responses for requests.
         self.ring.show();
+        counters.sent(sent, bytes);
+        pool.free_all(self.frames.drain(..).map(|(frame, _)| frame));
         self.planned.clear();
         self.ops.clear();
     }
