@@ -62,7 +62,7 @@ reasons! {
     GuestFullXdp = "guest-full-xdp",
     /// Kernel: receive ring full (`XDP_STATISTICS`, `rx_ring_full`).
     KernelRxFull = "kernel-rx-full",
-    /// Kernel: dropped for other reasons before the receive ring (`rx_dropped`).
+    /// Kernel: dropped for other reasons before the receive ring (`rx_dropped`, less `rx_fill_ring_empty_descs`).
     KernelRxDropped = "kernel-rx-dropped",
     /// Kernel: no chunk in the fill ring (`rx_fill_ring_empty_descs`).
     KernelFillEmpty = "kernel-fill-empty",

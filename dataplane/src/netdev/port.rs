@@ -213,7 +213,9 @@ impl NetdevPort {
         if let Ok(kernel) = self.socket.statistics() {
             let drops = &self.counters.drops;
             drops.set(DropReason::KernelRxFull, kernel.rx_ring_full);
-            drops.set(DropReason::KernelRxDropped, kernel.rx_dropped + kernel.rx_invalid_descs);
+            // In copy mode the kernel counts a frame that found no chunk as dropped, too (`__xsk_rcv`, `__xp_alloc`).
+            let dropped = kernel.rx_dropped.saturating_sub(kernel.rx_fill_ring_empty_descs);
+            drops.set(DropReason::KernelRxDropped, dropped + kernel.rx_invalid_descs);
             drops.set(DropReason::KernelFillEmpty, kernel.rx_fill_ring_empty_descs);
             drops.set(DropReason::KernelTxInvalid, kernel.tx_invalid_descs);
         }
