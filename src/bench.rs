@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use pointsman_bench::{
     BACKEND_NAMES, MOBILE_NAMES, Options, PATH_NAMES, Pin, ROUTE_NAMES, XenOptions, cpushare, evaluation, fig5, fig7,
-    memif, netdev, route, table1, table2, xen,
+    memif, netdev, route, table1, table2, xen, xen_cpushare,
 };
 
 /// Measure Pointsman beside other forwarders, in the same run.
@@ -127,6 +127,10 @@ struct Cpushare {
     /// Where engine and virtual routers run; both ways if it is not said
     #[arg(long, value_enum)]
     pin: Option<Place>,
+    /// On emulated Xen instead, by the scheduler's weights of dom0 and guests (run tests/xen/build.sh first; 20 minutes, with
+    /// --quick 4)
+    #[arg(long, conflicts_with_all = ["pin", "install_peers"])]
+    xen: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -167,6 +171,7 @@ impl Bench {
             What::Fig7(wanted) => {
                 fig7(&Options { only: wanted.only.clone(), ..wanted.common.options(wanted.plots.clone())? })
             }
+            What::Cpushare(wanted) if wanted.xen => xen_cpushare(&wanted.common.options(None)?),
             What::Cpushare(wanted) => {
                 let pins: &[Pin] = match wanted.pin {
                     Some(Place::Same) => &[Pin::Same],

@@ -126,7 +126,8 @@ pub(crate) fn run(options: &Options, cores: Cores, pins: &[Pin], shortfalls: &mu
     Ok(items.iter().flat_map(|item| item.figures(options.quick)).collect())
 }
 
-const fn shares(quick: bool) -> &'static [u32] {
+/// The shares that are gone through.
+pub(crate) const fn shares(quick: bool) -> &'static [u32] {
     if quick { &FEWER_SHARES } else { &SHARES }
 }
 

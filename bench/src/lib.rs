@@ -46,4 +46,4 @@ pub use route::{ROUTE_NAMES, route};
 pub use run::Options;
 pub use table1::table1;
 pub use table2::table2;
-pub use xen::{BACKEND_NAMES, XenOptions, XenRow, xen};
+pub use xen::{BACKEND_NAMES, XenOptions, XenRow, xen, xen_cpushare};

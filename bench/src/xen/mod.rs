@@ -8,8 +8,10 @@
 //! in by one NIC and leave by the other. What arrives is counted at the receiver's device: a program that counts would cost
 //! more, under emulation, than what it counts. More is offered than comes through, as in the paper.
 
-use std::net::UdpSocket;
-use std::path::PathBuf;
+mod load;
+mod shares;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,8 +23,12 @@ use crate::machine::Machine as Host;
 use crate::process::{installed, run};
 use crate::report;
 use crate::run::{Progress, Shortfalls};
-use crate::xenlab::{Backend, Domain, Image, Machine, Network, PATIENCE, leave_network, received};
+use crate::xenlab::{Backend, Domain, Image, Machine, Network, PATIENCE, leave_network};
 use crate::{interrupt, tcp, testbed};
+
+use load::{arriving, offered, rate_here};
+
+pub use shares::xen_cpushare;
 
 /// Guests, all of which route.
 const GUESTS: u8 = 4;
@@ -74,18 +80,7 @@ type Figure = (String, &'static str, f64);
 /// # Errors
 /// Not root, no image, a signal came, or a measurement failed; then the others are still printed.
 pub fn xen(options: &XenOptions) -> Result<()> {
-    testbed::require_root()?;
-    for (program, package) in [("ip", "iproute2"), ("ping", "iputils-ping"), ("iperf3", "iperf3")] {
-        ensure!(installed(program), "{program} is not installed: apt install {package}");
-    }
-    let image = Image::find()?;
-    let host = Host::read(Cores::pick()?);
-    interrupt::install();
-    eprintln!("{}", host.line());
-    leave_network()?;
-    let machine = Machine::boot(&image)?;
-    let ours = Backend::Pointsman(options.command.clone());
-    ours.install(&machine)?;
+    let (machine, host, ours) = boot(&options.command)?;
     let contenders = [(Backend::Netback, false), (ours.clone(), false), (ours, true)];
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let contenders = BACKEND_NAMES.into_iter().zip(contenders).filter(|(name, _)| wanted(name));
@@ -115,6 +110,23 @@ pub fn xen(options: &XenOptions) -> Result<()> {
         report::write(path, &host, &rows)?;
     }
     shortfalls.conclude()
+}
+
+/// The emulated machine, with Pointsman on it as a backend that can be started.
+fn boot(command: &Path) -> Result<(Machine, Host, Backend)> {
+    testbed::require_root()?;
+    for (program, package) in [("ip", "iproute2"), ("ping", "iputils-ping"), ("iperf3", "iperf3")] {
+        ensure!(installed(program), "{program} is not installed: apt install {package}");
+    }
+    let image = Image::find()?;
+    let host = Host::read(Cores::pick()?);
+    interrupt::install();
+    eprintln!("{}", host.line());
+    leave_network()?;
+    let machine = Machine::boot(&image)?;
+    let ours = Backend::Pointsman(command.to_owned());
+    ours.install(&machine)?;
+    Ok((machine, host, ours))
 }
 
 /// Who takes turns.
@@ -147,9 +159,26 @@ fn rows(contender: &Contender, turns: &[Vec<Figure>]) -> Vec<XenRow> {
     figures.collect()
 }
 
-/// Backend and guests up, everything measured once, all of it down again, also when a measurement failed.
+/// Everything measured once.
 fn take_turn(machine: &Machine, contender: &Contender, window: Duration) -> Result<Vec<Figure>> {
-    let Contender { backend, agent } = contender;
+    with_guests(machine, contender, |guests| {
+        let mut figures = measure(guests, contender.device(), window)?;
+        if contender.agent {
+            figures.extend(measure_routing("routed by Linux behind veths", window)?);
+            guests.iter().try_for_each(become_router)?;
+            figures.extend(measure_router(machine, &guests[0], window)?);
+        }
+        figures.extend(measure_routing("routed", window)?);
+        Ok(figures)
+    })
+}
+
+/// Backend and guests up, all of it down again, also when what is done in between failed.
+fn with_guests<T>(
+    machine: &Machine,
+    Contender { backend, agent }: &Contender,
+    work: impl FnOnce(&[Domain]) -> Result<T>,
+) -> Result<T> {
     let guest = |n| Domain { agent: *agent, ..Domain::router(&format!("r{n}"), 10 + n) };
     let guests: Vec<Domain> = (1..=GUESTS).map(guest).collect();
     backend.start(machine)?;
@@ -160,20 +189,18 @@ fn take_turn(machine: &Machine, contender: &Contender, window: Duration) -> Resu
             let (network, gateway) = (format!("10.7.{n}.0/24"), guest.address());
             run("ip", &["route", "replace", &network, "via", &gateway])?;
         }
-        let mut figures = measure(&guests, contender.device(), window)?;
-        if *agent {
-            figures.extend(measure_routing("routed by Linux behind veths", window)?);
-            guests.iter().try_for_each(become_router)?;
-            figures.extend(measure_router(machine, &guests[0], window)?);
-        }
-        figures.extend(measure_routing("routed", window)?);
-        Ok(figures)
+        work(&guests)
     });
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     let destroy = format!("for name in {}; do xl destroy $name; done; true", names.join(" "));
     machine.dom0().run(&destroy, PATIENCE)?;
     backend.stop(machine)?;
     result
+}
+
+/// Addresses behind the first so many routers.
+fn behind(routers: usize) -> Vec<String> {
+    (0..routers).map(|n| format!("10.7.{n}.1")).collect()
 }
 
 /// Everything, once.
@@ -224,8 +251,7 @@ fn measure_routing(what: &str, window: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for frame in FrameSize::BOTH {
         for routing in ROUTING {
-            let targets: Vec<String> = (0..routing).map(|n| format!("10.7.{n}.1")).collect();
-            let total = offered(&targets, frame, || rate_here(Network::Out, window))?;
+            let total = offered(&behind(routing), frame, || rate_here(Network::Out, window))?;
             let what = format!("{what}, each of {routing}, {} B", frame.label());
             figures.push((what, "frames/s", total / routing as f64));
         }
@@ -277,89 +303,6 @@ fn become_router(guest: &Domain) -> Result<()> {
     interrupt::wait_for(&format!("an answer from {}'s router", guest.name), PATIENCE, || {
         Ok(run("ping", &["-q", "-c", "1", "-w", "2", &left]).is_ok())
     })
-}
-
-/// Does something, counting say, while datagrams are offered from here.
-fn offered<T>(targets: &[String], frame: FrameSize, count: impl FnOnce() -> Result<T>) -> Result<T> {
-    let blast = Blast::start(targets, frame);
-    let counted = count();
-    blast.stop();
-    counted
-}
-
-/// Datagrams from here to several addresses in turn, more than can come through, until it is stopped.
-struct Blast {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Blast {
-    /// Offered frames a second, all targets together: more than comes through, but not so many that QEMU, whose cards are
-    /// a thread of its own, has no time left for what behind them is measured.
-    const fn rate(frame: FrameSize) -> f64 {
-        match frame {
-            FrameSize::B64 => 20_000.0,
-            FrameSize::B1500 => 15_000.0,
-        }
-    }
-
-    /// Begins. The thread is in the same network namespace as its maker.
-    fn start(targets: &[String], frame: FrameSize) -> Self {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (stopping, targets) = (stop.clone(), targets.to_vec());
-        let thread = std::thread::spawn(move || {
-            // Ethernet, IPv4 and UDP headers are the kernel's.
-            let payload = vec![0; frame.in_memory() - 42];
-            let sockets: Vec<UdpSocket> = targets
-                .iter()
-                .filter_map(|target| {
-                    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-                    socket.connect((target.as_str(), 9)).ok()?;
-                    Some(socket)
-                })
-                .collect();
-            let (begin, mut sent) = (Instant::now(), 0_u64);
-            while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
-                let due = (begin.elapsed().as_secs_f64() * Self::rate(frame)) as u64;
-                if sent >= due {
-                    std::thread::sleep(Duration::from_micros(500));
-                }
-                while sent < due {
-                    // What the device or the receiver refuses is lost, as on any overloaded path.
-                    let _ = sockets[(sent % sockets.len().max(1) as u64) as usize].send(&payload);
-                    sent += 1;
-                }
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-
-    fn stop(mut self) {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Frames a second that a guest's device receives of what is `sent`, which tells how many seconds that took. The guest counts
-/// before and after: under a flood it does not get to its shell, and would count seconds that were none of the flood's.
-fn arriving(guest: &Domain, device: &str, sent: impl FnOnce() -> Result<f64>) -> Result<f64> {
-    let count = || -> Result<u64> {
-        let said = guest.run(&format!("cat /sys/class/net/{device}/statistics/rx_packets"))?;
-        said.trim().parse().with_context(|| format!("a count: {said:?}"))
-    };
-    let before = count()?;
-    let seconds = sent()?;
-    Ok((count()? - before) as f64 / seconds)
-}
-
-/// Frames a second that arrive here, half a second from now.
-fn rate_here(network: Network, window: Duration) -> Result<f64> {
-    interrupt::sleep(Duration::from_millis(700))?;
-    let (begin, before) = (Instant::now(), received(network.name())?);
-    interrupt::sleep(window)?;
-    Ok((received(network.name())? - before) as f64 / begin.elapsed().as_secs_f64())
 }
 
 /// The average, milliseconds, of ping's last line: `min/avg/max = 1.0/2.0/3.0 ms`, with a fourth in some.
