@@ -127,8 +127,8 @@ struct Cpushare {
     /// Where engine and virtual routers run; both ways if it is not said
     #[arg(long, value_enum)]
     pin: Option<Place>,
-    /// On emulated Xen instead, by the scheduler's weights of dom0 and guests (run tests/xen/build.sh first; 20 minutes, with
-    /// --quick 4)
+    /// On emulated Xen instead, by the scheduler's weights of dom0 and guests (run tests/xen/build.sh first; half an
+    /// hour, with --quick 7 minutes)
     #[arg(long, conflicts_with_all = ["pin", "install_peers"])]
     xen: bool,
 }

@@ -4,6 +4,7 @@
 //! a receive queue for the workers. The socket module is our own because the memory must be ours: one pool a worker,
 //! shared by all of its devices, which no crate allows.
 
+mod fair;
 mod pieces;
 mod port;
 mod program;

@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::fair::Fair;
 use super::pieces::Pieces;
 use super::program::{HostStack, Program};
 use super::ring::Descriptor;
@@ -60,10 +61,11 @@ pub struct NetdevPort {
     busy_poll: bool,
     /// A frame whose last chunk has not arrived yet.
     partial: Option<Frame>,
-    /// Chunks that lie in the fill or the receive ring. Never more than the receive ring takes: the kernel then runs out
-    /// of chunks before it runs out of ring, and drops what is too much before it has copied it.
+    /// Chunks that lie in the fill or the receive ring. Never more, with the frames in `fair`, than the receive ring takes:
+    /// the kernel then runs out of chunks before it runs out of ring, and drops what is too much before it has copied it.
     lent: u32,
     standing: Standing,
+    fair: Fair,
     /// Put since the last kick.
     unkicked: bool,
     watched: bool,
@@ -89,6 +91,7 @@ impl NetdevPort {
             partial: None,
             lent: 0,
             standing: Standing::default(),
+            fair: Fair::default(),
             unkicked: false,
             watched: false,
             host_copies: HOST_COPIES_PER_SECOND / 100,
@@ -102,7 +105,7 @@ impl NetdevPort {
     /// Lends the kernel as many chunks as the fill ring takes.
     #[inline]
     fn refill(&mut self, pool: &mut Pool) {
-        let wanted = self.socket.rx.size() - self.lent;
+        let wanted = self.socket.rx.size().saturating_sub(self.lent + self.fair.waiting());
         if wanted < BURST as u32 {
             return;
         }
@@ -147,6 +150,51 @@ impl NetdevPort {
             return None;
         }
         Some(frame)
+    }
+
+    /// Takes the next `count` descriptors out of the receive ring.
+    #[inline]
+    fn take(&mut self, pool: &mut Pool, count: u32, burst: &mut Burst) {
+        let first = burst.len();
+        let mut bytes = 0;
+        for ahead in 0..count {
+            let Descriptor { at, len, options } = self.socket.rx.peek(ahead);
+            let Some(part) = pool.adopt(at, len) else { continue };
+            let more = options & libc::XDP_PKT_CONTD != 0;
+            let frame = if more || self.partial.is_some() {
+                match self.assemble(pool, part, more) {
+                    Some(frame) => frame,
+                    None => continue,
+                }
+            } else {
+                part
+            };
+            prefetch::to_read(pool.start(&frame));
+            bytes += frame.len() as u64;
+            burst.push(frame);
+        }
+        self.socket.rx.release(count);
+        self.lent = self.lent.saturating_sub(count);
+        self.counters.received((burst.len() - first) as u64, bytes);
+    }
+
+    /// More stands than a burst takes: takes all of it out of the ring, and gives those first who have little there.
+    fn take_all(&mut self, pool: &mut Pool, burst: &mut Burst) {
+        let mut left = self.socket.rx.ready_for(u32::MAX);
+        while left > 0 {
+            let mut row = Burst::new();
+            let count = left.min(BURST as u32);
+            self.take(pool, count, &mut row);
+            left -= count;
+            row.into_iter().for_each(|frame| self.fair.take(pool, frame));
+        }
+        self.fair.serve(pool, burst);
+    }
+
+    /// Frames that wait to be pulled.
+    #[inline]
+    fn waiting(&mut self) -> u32 {
+        self.socket.rx.ready() + self.fair.waiting()
     }
 
     /// The XDP program took this frame from the host, which is in the group too.
@@ -225,8 +273,9 @@ impl NetdevPort {
 impl Port for NetdevPort {
     #[inline]
     fn pull(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        let mut ready = self.socket.rx.ready_for(BURST as u32);
-        if ready == 0 {
+        // One more, to see whether a burst is all.
+        let mut ready = self.socket.rx.ready_for(BURST as u32 + 1);
+        if ready == 0 && self.fair.waiting() == 0 {
             if self.busy_poll || self.socket.fill.needs_wakeup() {
                 self.socket.kick_rx();
                 ready = self.socket.rx.ready();
@@ -239,33 +288,18 @@ impl Port for NetdevPort {
                 return;
             }
         }
-        let take = ready.min(burst.remaining_capacity() as u32);
-        let mut bytes = 0;
         let first = burst.len();
-        for ahead in 0..take {
-            let Descriptor { at, len, options } = self.socket.rx.peek(ahead);
-            let Some(part) = pool.adopt(at, len) else { continue };
-            let more = options & libc::XDP_PKT_CONTD != 0;
-            let frame = if more || self.partial.is_some() {
-                match self.assemble(pool, part, more) {
-                    Some(frame) => frame,
-                    None => continue,
-                }
-            } else {
-                part
-            };
-            prefetch::to_read(pool.start(&frame));
-            bytes += frame.len() as u64;
-            burst.push(frame);
+        if ready <= burst.remaining_capacity() as u32 && self.fair.waiting() == 0 {
+            self.take(pool, ready, burst);
+        } else {
+            self.take_all(pool, burst);
         }
-        self.socket.rx.release(take);
-        self.lent = self.lent.saturating_sub(take);
-        self.standing.note(take, ready < BURST as u32);
+        self.standing.note((burst.len() - first) as u32, self.fair.waiting() == 0);
         if self.standing.is_bound() {
-            self.program.waiting.set_part(self.queue, self.standing.part(self.socket.rx.ready()));
+            let waiting = self.waiting();
+            self.program.waiting.set_part(self.queue, self.standing.part(waiting));
         }
         self.refill(pool);
-        self.counters.received((burst.len() - first) as u64, bytes);
         for frame in &burst[first..] {
             if pool.head(frame).first().is_some_and(|b| b & 1 != 0) {
                 self.copy_to_host(pool, frame);
@@ -354,7 +388,8 @@ impl Port for NetdevPort {
                 // Until now, frames that found no room were counted as if they had.
                 self.program.waiting.settle(self.queue);
             }
-            self.program.waiting.set_part(self.queue, self.standing.part(self.socket.rx.ready()));
+            let waiting = self.waiting();
+            self.program.waiting.set_part(self.queue, self.standing.part(waiting));
         }
         let copies = u64::from(HOST_COPIES_PER_SECOND) * passed / 1_000_000_000;
         self.host_copies = (self.host_copies + copies as u32).min(HOST_COPIES_PER_SECOND / 10);
@@ -371,7 +406,11 @@ impl Port for NetdevPort {
         if !self.watched {
             self.watched = sleep.watch(self.socket.as_fd()).is_ok();
         }
-        self.watched && self.socket.rx.ready() == 0
+        self.watched && self.waiting() == 0
+    }
+
+    fn detach(&mut self, pool: &mut Pool) {
+        self.fair.clear(pool);
     }
 
     /// The kernel tells nobody when a device has room again.
