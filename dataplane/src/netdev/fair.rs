@@ -3,9 +3,8 @@
 //! In the kernel's ring frames lie in one row, and whoever sends little waits behind whoever sends all he can. So when more
 //! than a burst stands there the worker takes the whole row out, which costs a glance at each frame's destination, and lays
 //! it into a row for each station (flow queues, RFC 8290). Of every burst each row gets two frames, and of the rest the part
-//! that it has of all that waits. Who has many gets about as many as he would in one row, so that parts stay as the XDP
-//! program has made them by weight ([`Standing`](super::standing::Standing)); who has few waits for no longer than a burst.
-//! Frames of a station keep their order.
+//! that it has of all that waits: who has many gets about as many as he would in one row, and who has few waits for no longer
+//! than a burst. Frames of a station keep their order.
 
 use arrayvec::ArrayVec;
 

@@ -178,9 +178,10 @@ impl NetdevPort {
         self.counters.received((burst.len() - first) as u64, bytes);
     }
 
-    /// More stands than a burst takes: takes all of it out of the ring, and gives those first who have little there.
-    fn take_all(&mut self, pool: &mut Pool, burst: &mut Burst) {
-        let mut left = self.socket.rx.ready_for(u32::MAX);
+    /// More stands than a burst takes: gives those first who have little there, of all that is in the ring by now, or only of
+    /// what was taken out of it before.
+    fn serve_fairly(&mut self, pool: &mut Pool, all: bool, burst: &mut Burst) {
+        let mut left = if all { self.socket.rx.ready_for(u32::MAX) } else { 0 };
         while left > 0 {
             let mut row = Burst::new();
             let count = left.min(BURST as u32);
@@ -289,12 +290,15 @@ impl Port for NetdevPort {
             }
         }
         let first = burst.len();
-        if ready <= burst.remaining_capacity() as u32 && self.fair.waiting() == 0 {
-            self.take(pool, ready, burst);
+        let room = burst.remaining_capacity() as u32;
+        // Guests have their parts of the ring, and their bursts are worth more to them in one piece.
+        let shared = self.program.waiting.is_unused();
+        if shared && ready > room || self.fair.waiting() > 0 {
+            self.serve_fairly(pool, shared, burst);
         } else {
-            self.take_all(pool, burst);
+            self.take(pool, ready.min(room), burst);
         }
-        self.standing.note((burst.len() - first) as u32, self.fair.waiting() == 0);
+        self.standing.note((burst.len() - first) as u32, ready <= room && self.fair.waiting() == 0);
         if self.standing.is_bound() {
             let waiting = self.waiting();
             self.program.waiting.set_part(self.queue, self.standing.part(waiting));

@@ -106,6 +106,12 @@ impl Waiting {
         self.ports.fetch_max(port.0.saturating_add(1), Relaxed);
     }
 
+    /// Whether no guest's frames are counted: what is received is for VRFs, or for whoever is bridged.
+    #[inline]
+    pub(super) fn is_unused(&self) -> bool {
+        self.ports.load(Relaxed) == 0
+    }
+
     /// Lets so many frames for a port of weight 1 wait in the ring of `queue`; 0: any number.
     #[inline]
     pub(super) fn set_part(&self, queue: u32, frames: u64) {
