@@ -22,6 +22,9 @@ use crate::xenlab::{Backend, Domain, Machine, Network, received};
 /// All weights together. Xen takes 1 to 65535 a domain.
 const WHOLE: u32 = 5_120;
 
+/// What Xen gives a domain.
+const DEFAULT: u32 = 256;
+
 /// Until a flood has filled what can be filled.
 const RAMP: Duration = Duration::from_millis(700);
 
@@ -97,6 +100,8 @@ impl Arrangement {
                 let (total, loss) = tcp(guests, seconds)?;
                 samples.push(Sample { tcp: true, share, total, loss });
             }
+            // As it was, for whoever boots next.
+            machine.run(&format!("xl sched-credit2 -d Domain-0 -w {DEFAULT}"))?;
             Ok(samples)
         })?;
         self.samples.extend(samples);
