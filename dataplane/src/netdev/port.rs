@@ -292,7 +292,7 @@ impl Port for NetdevPort {
         let first = burst.len();
         let room = burst.remaining_capacity() as u32;
         // Guests have their parts of the ring, and their bursts are worth more to them in one piece.
-        let shared = self.program.waiting.is_unused();
+        let shared = self.program.waiting.is_among_routers();
         if shared && ready > room || self.fair.waiting() > 0 {
             self.serve_fairly(pool, shared, burst);
         } else {

@@ -197,6 +197,7 @@ impl Program {
     /// # Errors
     /// The map is full.
     pub fn add_routed(&self, mac: Mac, vlan: u16) -> Result<(), libbpf_rs::Error> {
+        self.waiting.note_router();
         let mut key = station(mac);
         key[6..].copy_from_slice(&(ROUTED | vlan).to_ne_bytes());
         self.stations.update(&key, &0u32.to_ne_bytes(), MapFlags::ANY)

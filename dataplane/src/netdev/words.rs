@@ -91,6 +91,8 @@ pub struct Waiting {
     parts: Words,
     /// One more than the highest number of a guest's port.
     ports: AtomicU16,
+    /// Interfaces of VRFs.
+    routers: AtomicU16,
 }
 
 impl Waiting {
@@ -99,6 +101,7 @@ impl Waiting {
             frames: Words::map(frames, 2 * SHARED_QUEUES * MAX_STATIONS)?,
             parts: Words::map(parts, SHARED_QUEUES)?,
             ports: AtomicU16::new(0),
+            routers: AtomicU16::new(0),
         })
     }
 
@@ -106,10 +109,14 @@ impl Waiting {
         self.ports.fetch_max(port.0.saturating_add(1), Relaxed);
     }
 
-    /// Whether no guest's frames are counted: what is received is for VRFs, or for whoever is bridged.
+    pub(super) fn note_router(&self) {
+        self.routers.fetch_add(1, Relaxed);
+    }
+
+    /// Whether several routers' interfaces share the device, and no guest's frames are counted.
     #[inline]
-    pub(super) fn is_unused(&self) -> bool {
-        self.ports.load(Relaxed) == 0
+    pub(super) fn is_among_routers(&self) -> bool {
+        self.routers.load(Relaxed) > 1 && self.ports.load(Relaxed) == 0
     }
 
     /// Lets so many frames for a port of weight 1 wait in the ring of `queue`; 0: any number.
