@@ -59,21 +59,75 @@ impl Pin {
 
 /// One run at one share.
 #[derive(Clone, Copy, Debug)]
-struct Sample {
-    tcp: bool,
-    share: u32,
+pub(crate) struct Sample {
+    pub(crate) tcp: bool,
+    pub(crate) share: u32,
     /// Frames a second of UDP, Mbit/s of TCP.
-    total: f64,
-    loss: f64,
+    pub(crate) total: f64,
+    /// The part that was lost, or sent again.
+    pub(crate) loss: f64,
+}
+
+/// What was measured of one contender, where the CPU is divided in one way.
+#[derive(Debug)]
+pub(crate) struct Curves {
+    /// As [`Figure`] has them.
+    pub(crate) path: &'static str,
+    pub(crate) guest: &'static str,
+    pub(crate) routers: usize,
+    /// How it is divided, for people.
+    pub(crate) division: &'static str,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) turns: usize,
+    pub(crate) note: Option<String>,
+}
+
+impl Curves {
+    pub(crate) const fn new(path: &'static str, guest: &'static str, routers: usize, division: &'static str) -> Self {
+        Self { path, guest, routers, division, samples: Vec::new(), turns: 0, note: None }
+    }
+
+    /// The shares of the next turn, every other time from the other end.
+    pub(crate) fn next_turn(&mut self, quick: bool) -> Vec<u32> {
+        let mut order = shares(quick).to_vec();
+        if self.turns % 2 == 1 {
+            order.reverse();
+        }
+        self.turns += 1;
+        order
+    }
+
+    pub(crate) fn figures(&self, quick: bool) -> Vec<Figure> {
+        let mut figures = Vec::new();
+        for (tcp, name, unit) in [(false, "udp", "frames/s"), (true, "tcp", "Mbit/s")] {
+            for &share in shares(quick) {
+                let samples = || self.samples.iter().filter(move |s| s.tcp == tcp && s.share == share);
+                let figure = |what, unit, values| Figure {
+                    part: "cpushare",
+                    path: self.path,
+                    guest: self.guest,
+                    routers: self.routers,
+                    load: format!("{name}, {}", self.division),
+                    share: Some(share),
+                    at: None,
+                    what,
+                    unit,
+                    values,
+                    note: self.note.clone(),
+                };
+                figures.push(figure("total", unit, samples().map(|s| s.total).collect()));
+                figures.push(figure("loss", "part", samples().map(|s| s.loss).collect()));
+            }
+        }
+        figures
+    }
 }
 
 #[derive(Debug)]
 struct Arrangement {
     path: Path,
     pin: Pin,
-    samples: Vec<Sample>,
-    turns: usize,
-    note: Option<String>,
+    curves: Curves,
 }
 
 impl Item for Arrangement {
@@ -82,7 +136,7 @@ impl Item for Arrangement {
     }
 
     fn failed(&mut self, why: &str) {
-        self.note = Some(why.to_owned());
+        self.curves.note = Some(why.to_owned());
     }
 }
 
@@ -94,14 +148,19 @@ pub fn cpushare(options: &Options, pins: &[Pin]) -> Result<()> {
     let (cores, machine) = run::begin(options)?;
     let mut shortfalls = Shortfalls::default();
     let figures = run(options, cores, pins, &mut shortfalls)?;
-    println!("{}", report::cpushare(&figures));
-    for line in knees(&figures) {
-        println!("{line}");
-    }
+    tell(&figures);
     if let Some(path) = &options.json {
         report::write(path, &machine, &figures)?;
     }
     shortfalls.conclude()
+}
+
+/// Prints the table, and where curves stop growing.
+pub(crate) fn tell(figures: &[Figure]) {
+    println!("{}", report::cpushare(figures));
+    for line in knees(figures) {
+        println!("{line}");
+    }
 }
 
 /// Measures all of it. Without cgroups there is nothing to measure, which is told.
@@ -119,15 +178,15 @@ pub(crate) fn run(options: &Options, cores: Cores, pins: &[Pin], shortfalls: &mu
         let beside = pin == Pin::Two && other_core(cores) == cores.traffic;
         let note = beside.then(|| "routers beside the generator, which leaves them little: no third core".to_owned());
         for path in peers::available(&PATHS, options, shortfalls) {
-            items.push(Arrangement { path, pin, samples: Vec::new(), turns: 0, note: note.clone() });
+            let curves = Curves::new(path.label(), path.guest(), ROUTERS, pin.label());
+            items.push(Arrangement { path, pin, curves: Curves { note: note.clone(), ..curves } });
         }
     }
     take_turns(turns, &mut items, shortfalls, |item, _| item.measure(options, cores, &hierarchy))?;
-    Ok(items.iter().flat_map(|item| item.figures(options.quick)).collect())
+    Ok(items.iter().flat_map(|item| item.curves.figures(options.quick)).collect())
 }
 
-/// The shares that are gone through.
-pub(crate) const fn shares(quick: bool) -> &'static [u32] {
+const fn shares(quick: bool) -> &'static [u32] {
     if quick { &FEWER_SHARES } else { &SHARES }
 }
 
@@ -147,12 +206,7 @@ impl Arrangement {
         let flows = peers::flows(ROUTERS);
         bed.announce()?;
         station.await_path(&flows, PATIENCE, || peer.check())?;
-        let mut order = shares(options.quick).to_vec();
-        if self.turns % 2 == 1 {
-            order.reverse();
-        }
-        self.turns += 1;
-        for share in order {
+        for share in self.curves.next_turn(options.quick) {
             let part = f64::from(share) / 100.0;
             for (group, part) in [(&engine, part), (&routers, 1.0 - part)] {
                 match self.pin {
@@ -168,12 +222,12 @@ impl Arrangement {
                 window: Duration::from_millis(if options.quick { 250 } else { 800 }),
             })?;
             peer.check()?;
-            self.samples.push(Sample { tcp: false, share, total: trial.delivered_pps(), loss: trial.loss() });
+            self.curves.samples.push(Sample { tcp: false, share, total: trial.delivered_pps(), loss: trial.loss() });
             let received =
                 Streams::start(&bed, 0..ROUTERS, if options.quick { 1 } else { 2 })?.finish(|| peer.check())?;
             let total = received.iter().map(|r| r.megabits).sum();
             let loss = received.iter().map(|r| r.repeated).sum::<f64>() / received.len() as f64;
-            self.samples.push(Sample { tcp: true, share, total, loss });
+            self.curves.samples.push(Sample { tcp: true, share, total, loss });
             peer.check()?;
         }
         Ok(())
@@ -195,31 +249,6 @@ impl Arrangement {
             }
         }
         Ok(())
-    }
-
-    fn figures(&self, quick: bool) -> Vec<Figure> {
-        let mut figures = Vec::new();
-        for (tcp, name, unit) in [(false, "udp", "frames/s"), (true, "tcp", "Mbit/s")] {
-            for &share in shares(quick) {
-                let samples = || self.samples.iter().filter(move |s| s.tcp == tcp && s.share == share);
-                let figure = |what, unit, values| Figure {
-                    part: "cpushare",
-                    path: self.path.label(),
-                    guest: self.path.guest(),
-                    routers: ROUTERS,
-                    load: format!("{name}, {}", self.pin.label()),
-                    share: Some(share),
-                    at: None,
-                    what,
-                    unit,
-                    values,
-                    note: self.note.clone(),
-                };
-                figures.push(figure("total", unit, samples().map(|s| s.total).collect()));
-                figures.push(figure("loss", "part", samples().map(|s| s.loss).collect()));
-            }
-        }
-        figures
     }
 }
 

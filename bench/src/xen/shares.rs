@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::load::Blast;
 use super::{Contender, GUESTS, behind, boot, with_guests};
-use crate::cpushare::{knees, shares};
+use crate::cpushare::{Curves, Sample, tell};
 use crate::figures::FrameSize;
 use crate::interrupt;
 use crate::process::run;
@@ -28,21 +28,10 @@ const DEFAULT: u32 = 256;
 /// Until a flood has filled what can be filled.
 const RAMP: Duration = Duration::from_millis(700);
 
-/// One run at one share.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    tcp: bool,
-    share: u32,
-    total: f64,
-    loss: f64,
-}
-
 #[derive(Debug)]
 struct Arrangement {
     contender: Contender,
-    samples: Vec<Sample>,
-    turns: usize,
-    note: Option<String>,
+    curves: Curves,
 }
 
 impl Item for Arrangement {
@@ -51,7 +40,7 @@ impl Item for Arrangement {
     }
 
     fn failed(&mut self, why: &str) {
-        self.note = Some(why.to_owned());
+        self.curves.note = Some(why.to_owned());
     }
 }
 
@@ -63,18 +52,13 @@ pub fn xen_cpushare(options: &Options) -> Result<()> {
     let (machine, host, ours) = boot(&options.command)?;
     let mut shortfalls = Shortfalls::default();
     let mut items = [Backend::Netback, ours].map(|backend| Arrangement {
+        curves: Curves::new(backend.label(), "domU", GUESTS.into(), "credit2"),
         contender: Contender { backend, agent: false },
-        samples: Vec::new(),
-        turns: 0,
-        note: None,
     });
     let turns = if options.quick { 1 } else { 5 };
     take_turns(turns, &mut items, &mut shortfalls, |item, _| item.measure(&machine, options.quick))?;
-    let figures: Vec<Figure> = items.iter().flat_map(|item| item.figures(options.quick)).collect();
-    println!("{}", report::cpushare(&figures));
-    for line in knees(&figures) {
-        println!("{line}");
-    }
+    let figures: Vec<Figure> = items.iter().flat_map(|item| item.curves.figures(options.quick)).collect();
+    tell(&figures);
     println!("Emulated, one instruction after the other: these figures compare with each other and with nothing else.");
     if let Some(path) = &options.json {
         report::write(path, &host, &figures)?;
@@ -83,13 +67,9 @@ pub fn xen_cpushare(options: &Options) -> Result<()> {
 }
 
 impl Arrangement {
-    /// Brings all up and goes through all shares, every other time from the other end.
+    /// Brings all up and goes through all shares.
     fn measure(&mut self, machine: &Machine, quick: bool) -> Result<()> {
-        let mut order = shares(quick).to_vec();
-        if self.turns % 2 == 1 {
-            order.reverse();
-        }
-        self.turns += 1;
+        let order = self.curves.next_turn(quick);
         let seconds = if quick { 2 } else { 3 };
         let samples = with_guests(machine, &self.contender, |guests| {
             let mut samples = Vec::new();
@@ -104,33 +84,8 @@ impl Arrangement {
             machine.run(&format!("xl sched-credit2 -d Domain-0 -w {DEFAULT}"))?;
             Ok(samples)
         })?;
-        self.samples.extend(samples);
+        self.curves.samples.extend(samples);
         Ok(())
-    }
-
-    fn figures(&self, quick: bool) -> Vec<Figure> {
-        let mut figures = Vec::new();
-        for (tcp, load, unit) in [(false, "udp, credit2", "frames/s"), (true, "tcp, credit2", "Mbit/s")] {
-            for &share in shares(quick) {
-                let samples = || self.samples.iter().filter(move |s| s.tcp == tcp && s.share == share);
-                let figure = |what, unit, values| Figure {
-                    part: "cpushare",
-                    path: self.contender.label(),
-                    guest: "domU",
-                    routers: GUESTS.into(),
-                    load: load.into(),
-                    share: Some(share),
-                    at: None,
-                    what,
-                    unit,
-                    values,
-                    note: self.note.clone(),
-                };
-                figures.push(figure("total", unit, samples().map(|s| s.total).collect()));
-                figures.push(figure("loss", "part", samples().map(|s| s.loss).collect()));
-            }
-        }
-        figures
     }
 }
 

@@ -198,6 +198,13 @@ impl NetdevPort {
         self.socket.rx.ready() + self.fair.waiting()
     }
 
+    /// Tells the XDP program how many frames of a guest may wait.
+    #[inline]
+    fn tell_part(&mut self) {
+        let waiting = self.waiting();
+        self.program.waiting.set_part(self.queue, self.standing.part(waiting));
+    }
+
     /// The XDP program took this frame from the host, which is in the group too.
     #[cold]
     fn copy_to_host(&mut self, pool: &Pool, frame: &Frame) {
@@ -284,7 +291,7 @@ impl Port for NetdevPort {
             if ready == 0 {
                 if self.standing.note_empty() {
                     self.program.waiting.settle(self.queue);
-                    self.program.waiting.set_part(self.queue, self.standing.part(0));
+                    self.tell_part();
                 }
                 return;
             }
@@ -300,8 +307,7 @@ impl Port for NetdevPort {
         }
         self.standing.note((burst.len() - first) as u32, ready <= room && self.fair.waiting() == 0);
         if self.standing.is_bound() {
-            let waiting = self.waiting();
-            self.program.waiting.set_part(self.queue, self.standing.part(waiting));
+            self.tell_part();
         }
         self.refill(pool);
         for frame in &burst[first..] {
@@ -392,8 +398,7 @@ impl Port for NetdevPort {
                 // Until now, frames that found no room were counted as if they had.
                 self.program.waiting.settle(self.queue);
             }
-            let waiting = self.waiting();
-            self.program.waiting.set_part(self.queue, self.standing.part(waiting));
+            self.tell_part();
         }
         let copies = u64::from(HOST_COPIES_PER_SECOND) * passed / 1_000_000_000;
         self.host_copies = (self.host_copies + copies as u32).min(HOST_COPIES_PER_SECOND / 10);

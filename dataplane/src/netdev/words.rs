@@ -91,7 +91,7 @@ pub struct Waiting {
     parts: Words,
     /// One more than the highest number of a guest's port.
     ports: AtomicU16,
-    /// Interfaces of VRFs.
+    /// Interfaces of VRFs on the device itself.
     routers: AtomicU16,
 }
 
