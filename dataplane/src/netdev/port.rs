@@ -5,6 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::fair::Fair;
 use super::pieces::Pieces;
@@ -26,8 +27,9 @@ const MAX_CHUNKS: usize = 18;
 /// Group frames a second that the host gets copies of; each costs a system call. Beyond that a storm is a storm.
 const HOST_COPIES_PER_SECOND: u32 = 10_000;
 
-/// How often the kernel is asked what it dropped: that is a system call for each queue.
+/// How often the kernel is asked what it dropped, which is a system call for each queue: while frames come and go, and else.
 const STATISTICS: Nanos = Nanos::from_millis(100);
+const STATISTICS_IDLE: Nanos = Nanos::from_millis(1000);
 
 /// When a device that had no room is tried again, while there is nothing else to do.
 const RETRY: Nanos = Nanos::from_micros(50);
@@ -73,6 +75,10 @@ pub struct NetdevPort {
     host_copies: u32,
     last_tick: Nanos,
     last_statistics: Nanos,
+    /// Frames that had come and gone by then.
+    counted: u64,
+    /// Some had since the time before: what the kernel dropped meanwhile may not be known yet.
+    was_busy: bool,
 }
 
 impl NetdevPort {
@@ -97,6 +103,8 @@ impl NetdevPort {
             host_copies: HOST_COPIES_PER_SECOND / 100,
             last_tick: Nanos::now(),
             last_statistics: Nanos(0),
+            counted: 0,
+            was_busy: false,
         };
         port.refill(pool);
         port
@@ -405,8 +413,11 @@ impl Port for NetdevPort {
         self.last_tick = now;
         self.reclaim(pool);
         self.refill(pool);
-        if now.since(self.last_statistics) >= STATISTICS {
-            self.last_statistics = now;
+        let frames = self.counters.rx_frames.load(Relaxed) + self.counters.tx_frames.load(Relaxed);
+        let busy = frames != self.counted;
+        let pause = if busy || self.was_busy { STATISTICS } else { STATISTICS_IDLE };
+        if now.since(self.last_statistics) >= pause {
+            (self.last_statistics, self.counted, self.was_busy) = (now, frames, busy);
             self.count_kernel_drops();
         }
     }

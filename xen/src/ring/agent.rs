@@ -164,15 +164,31 @@ struct Agent {
 
 impl Agent {
     fn run(mut self, stop: &AtomicBool, bell: &OwnedFd) {
+        let mut told = true;
         while !stop.load(Relaxed) {
-            if let Err(e) = self.round() {
+            // Every question to the store wakes a kernel thread here and a daemon in dom0: none is asked without a reason.
+            if (told || !self.is_well())
+                && let Err(e) = self.round()
+            {
                 self.part(&e.to_string());
             }
             bell::wait(&[self.store.fd(), bell.as_fd()], HEARTBEAT.as_millis() as i32);
+            told = false;
             // They only say "look".
-            while let Ok(Some(_)) = self.store.next_event() {}
+            while let Ok(Some(_)) = self.store.next_event() {
+                told = true;
+            }
         }
         self.end();
+    }
+
+    /// Whether a ring is served, as far as memory tells.
+    fn is_well(&self) -> bool {
+        matches!(self.stage, Stage::Connected) && self.foreign.fault().is_none() && self.engine_lives()
+    }
+
+    fn engine_lives(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.page.lives(Side::Engine))
     }
 
     fn say(&mut self, what: &str) {
@@ -243,8 +259,7 @@ impl Agent {
     /// Why we must begin anew, if we must.
     fn ended(&mut self, back: &str) -> Result<Option<String>, XenError> {
         let answer = keys::answered(&mut self.store, back, self.session)?;
-        let lives = self.home.as_ref().is_some_and(|home| home.page.lives(Side::Engine));
-        Ok(match (self.foreign.fault(), lives, answer) {
+        Ok(match (self.foreign.fault(), self.engine_lives(), answer) {
             (Some(fault), ..) => Some(format!("the engine broke the rings: {fault}")),
             (None, false, _) => Some("the engine has gone".into()),
             (None, true, Answer::Served) => None,

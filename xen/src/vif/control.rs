@@ -99,7 +99,14 @@ impl Control {
         // The bell does not say which; those that wait for a worker are few.
         self.dirty.extend(self.interfaces.iter().filter(|(_, i)| i.has_news()).map(|(key, _)| *key));
         let now = Instant::now();
-        self.dirty.extend(self.later.iter().filter(|(_, due)| **due <= now).map(|(key, _)| *key));
+        for (key, due) in self.later.iter_mut().filter(|(_, due)| **due <= now) {
+            match self.interfaces.get(key).and_then(Interface::beat) {
+                Some(next) => *due = next,
+                None => {
+                    self.dirty.insert(*key);
+                }
+            }
+        }
         if std::mem::take(&mut self.rescan) {
             self.scan()?;
         }

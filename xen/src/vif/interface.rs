@@ -80,6 +80,8 @@ pub(super) struct Interface {
     /// Recalled, and not all queues have let go.
     leaving: Option<After>,
     watched: bool,
+    /// The vif itself asked to be looked at again.
+    unsettled: bool,
     connects: u32,
     last_connect: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl Interface {
             unserved: false,
             leaving: None,
             watched: false,
+            unsettled: false,
             connects: 0,
             last_connect: None,
         }
@@ -142,11 +145,18 @@ impl Interface {
             self.watched = true;
         }
         let ring = self.look_at_ring(tools)?;
-        Ok(match (self.look_at_vif(tools)?, ring) {
+        let vif = self.look_at_vif(tools)?;
+        self.unsettled = matches!(vif, Next::At(_));
+        Ok(match (vif, ring) {
             (Next::Wait, Some(due)) => Next::At(due),
             (Next::At(at), Some(due)) => Next::At(at.min(due)),
             (next, _) => next,
         })
+    }
+
+    /// Its time has come, and nothing else: when the next comes, if it was only for a ring that is well.
+    pub(super) fn beat(&self) -> Option<Instant> {
+        if self.unsettled { None } else { self.ring.as_ref()?.beat() }
     }
 
     fn look_at_ring(&mut self, tools: &mut Tools<'_>) -> Result<Option<Instant>, XenError> {
