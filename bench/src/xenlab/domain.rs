@@ -193,9 +193,10 @@ impl Domain {
             Kind::Pv => "pv",
             Kind::Pvh => "pvh",
         };
+        // QEMU's processor does not call its clock invariant, so Xen would emulate every look at it: on real ones it does not.
         format!(
             "type = '{kind}'\nname = '{}'\nkernel = '/boot/vmlinux'\nramdisk = '{disk}'\nmemory = {memory}\n\
-             vcpus = 1\ncmdline = '{command_line}'\nvif = [ {} ]\non_crash = 'preserve'\n",
+             tsc_mode = 'native'\nvcpus = 1\ncmdline = '{command_line}'\nvif = [ {} ]\non_crash = 'preserve'\n",
             self.name,
             vifs.join(", "),
         )
