@@ -33,10 +33,9 @@ use pace::Pace;
 
 /// How often it asks for an address that is not told.
 const ASK: Nanos = Nanos::from_secs(1);
-/// How soon it looks again for room where nobody tells: about what a peer takes for half of a ring.
-const LOOK: Nanos = Nanos::from_micros(50);
-/// How soon where the peer tells, in case it does not.
-const TOLD_LOOK: Nanos = Nanos::from_millis(10);
+/// How soon it looks again for room, of which nobody tells, and how late. In between, when half as long again is over as it
+/// has waited: so it finds half of the ring free before the other half is, and a slow peer is not kept from its work.
+const LOOK: [Nanos; 2] = [Nanos::from_micros(50), Nanos::from_millis(10)];
 
 /// The port of a source, around the one that it sends by.
 #[derive(Debug)]
@@ -55,8 +54,8 @@ pub struct SourcePort<P> {
     arrived: Burst,
     /// Frames at the begin of the burst that was yielded last which are none of the flow's.
     arp: u64,
-    /// There was no room for what is due.
-    blocked: bool,
+    /// Since when there is no room for what is due.
+    blocked: Option<Nanos>,
     /// When there is something to do, though nothing arrives.
     due: Option<Nanos>,
 }
@@ -80,7 +79,7 @@ impl<P: Port> SourcePort<P> {
             next_ask: Nanos(0),
             arrived: Burst::new(),
             arp: 0,
-            blocked: false,
+            blocked: None,
             due: None,
         };
         Ok((port, tally))
@@ -92,13 +91,14 @@ impl<P: Port> SourcePort<P> {
         if !self.arrived.is_empty() {
             self.hear(pool, burst);
         }
-        (self.arp, self.blocked, self.due) = (burst.len() as u64, false, None);
-        if !self.inner.is_up() {
-            // Whoever comes is asked at once.
-            self.next_ask = Nanos(0);
-            return;
-        }
-        if self.tally.is_over(now) {
+        (self.arp, self.due) = (burst.len() as u64, None);
+        let up = self.inner.is_up();
+        if !up || self.tally.is_over(now) {
+            self.blocked = None;
+            if !up {
+                // Whoever comes is asked at once.
+                self.next_ask = Nanos(0);
+            }
             return;
         }
         match self.tally.is_answered() {
@@ -132,9 +132,10 @@ impl<P: Port> SourcePort<P> {
             pace.sent(made as u64);
             self.due = Some(pace.next());
         }
-        self.blocked = made < wanted;
-        if self.blocked {
-            self.due = Some(now.plus(LOOK));
+        self.blocked = (made < wanted).then(|| self.blocked.unwrap_or(now));
+        if let Some(since) = self.blocked {
+            let [soonest, latest] = LOOK;
+            self.due = Some(now.plus(Nanos(now.since(since).0 / 2).clamp(soonest, latest)));
         }
     }
 
@@ -243,14 +244,8 @@ impl<P: Port> Port for SourcePort<P> {
     }
 
     fn arm(&mut self, sleep: &Sleep) -> bool {
-        if self.blocked {
-            let told = self.inner.arm_room();
-            if !self.inner.is_full() && self.inner.room() > 0 {
-                return false;
-            }
-            if told {
-                self.due = self.due.map(|due| due.plus(TOLD_LOOK));
-            }
+        if self.blocked.is_some() && !self.inner.is_full() && self.inner.room() > 0 {
+            return false;
         }
         self.inner.arm(sleep)
     }
