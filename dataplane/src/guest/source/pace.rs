@@ -29,24 +29,28 @@ impl Pace {
     /// Frames due by now.
     #[inline]
     pub(super) fn due(&mut self, now: Nanos) -> u64 {
-        let since = u128::from(now.since(self.began).0);
-        let all = (since * u128::from(self.rate) / SECOND) as u64 + 1;
-        let most = ((u128::from(self.rate) * u128::from(BEHIND.0) / SECOND) as u64).max(1);
+        let all = self.within(now.since(self.began)).saturating_add(1);
+        let most = self.within(BEHIND).max(1);
         self.frames = self.frames.max(all.saturating_sub(most));
         all.saturating_sub(self.frames)
+    }
+
+    /// Frames that a span has room for.
+    fn within(&self, span: Nanos) -> u64 {
+        u64::try_from(u128::from(span.0) * u128::from(self.rate) / SECOND).unwrap_or(u64::MAX)
     }
 
     /// So many were sent.
     #[inline]
     pub(super) fn sent(&mut self, frames: u64) {
-        self.frames += frames;
+        self.frames = self.frames.saturating_add(frames);
     }
 
     /// When the next is due.
     #[inline]
     pub(super) fn next(&self) -> Nanos {
         let since = (u128::from(self.frames) * SECOND).div_ceil(u128::from(self.rate));
-        self.began.plus(Nanos(since as u64))
+        self.began.plus(Nanos(u64::try_from(since).unwrap_or(u64::MAX)))
     }
 }
 
@@ -89,5 +93,15 @@ mod tests {
         assert_eq!(pace.due(Nanos::from_secs(60)), 100);
         pace.sent(100);
         assert_eq!(pace.next(), Nanos::from_secs(60).plus(Nanos::from_millis(1)));
+    }
+
+    #[test]
+    fn no_rate_and_no_time_is_too_large() {
+        for now in [Nanos(0), Nanos::from_secs(9), Nanos(u64::MAX)] {
+            let mut pace = Pace::new(u64::MAX, Nanos(0));
+            assert!(pace.due(now) > 0);
+            pace.sent(u64::MAX);
+            assert!(pace.next() >= Nanos::from_secs(1));
+        }
     }
 }
