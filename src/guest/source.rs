@@ -14,14 +14,15 @@ use super::xen::XenArgs;
 use super::{Thread, connect, frame_memory};
 use crate::output;
 
+const PORT_HELP: &str = "The interface to send by: SOCKET:ID (with --xen, vif:HANDLE)[,role=client|server][,mac=MAC],address=ADDRESS/LENGTH[,mtu=BYTES]";
+
 /// Send UDP on a memif or a domU's ring, as fast as it takes it, and say how much that was.
 ///
 /// All frames are alike: datagrams of zeros to port 9 (discard) of a neighbour, whose Ethernet address is asked for by ARP
 /// before. What comes in is counted and dropped. At its end it prints how many frames the ring took, in which time.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// The interface to send by: SOCKET:ID (with --xen, vif:HANDLE)[,role=client|server][,mac=MAC],address=ADDRESS/LENGTH[,mtu=BYTES]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help = PORT_HELP)]
     port: PortSpec,
     /// The neighbour to send to: an IPv4 address of the port's network
     #[arg(long, value_name = "ADDRESS")]
