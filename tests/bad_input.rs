@@ -113,3 +113,27 @@ fn a_second_guest_on_one_memif_is_turned_away() {
     assert_eq!(second.said().trim().lines().count(), 1, "{}", second.said());
     assert!(bed.port("g.0")["up"].as_bool().unwrap());
 }
+
+#[test]
+fn a_source_that_cannot_be_is_refused_with_what_to_change() {
+    let port = "/nowhere/s.sock:0,address=10.0.0.1/24";
+    for (port, words, said) in [
+        ("/nowhere/s.sock:0", &["--to", "10.0.0.2"][..], "add one of IPv4: address="),
+        ("/nowhere/s.sock:0,address=fd00::1/64", &["--to", "10.0.0.2"], "fd00::1 is an IPv6 address"),
+        (port, &["--to", "fd00::2"], "fd00::2 is an IPv6 address"),
+        (port, &["--to", "10.0.1.2"], "a neighbour in 10.0.0.0/24"),
+        (port, &["--to", "10.0.0.2", "--size", "60"], "from 64 to 1518"),
+        (port, &["--to", "10.0.0.2", "--size", "1519"], "from 64 to 1518"),
+        (&format!("{port},mtu=1000"), &["--to", "10.0.0.2", "--size", "1019"], "the port's MTU is 1000"),
+        (port, &["--to", "10.0.0.2", "--rate", "0"], "frames a second from 1 on"),
+        (port, &["--to", "10.0.0.2", "--seconds", "0"], "more seconds than 0"),
+        (port, &["--to", "10.0.0.2", "--seconds=-1"], "--seconds: give seconds"),
+    ] {
+        let command = [&["guest", "source", "--port", port], words].concat();
+        let output = std::process::Command::new(POINTSMAN).args(&command).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+        assert!(error.contains(said) && error.trim().lines().count() == 1, "{command:?}: {error}");
+        assert!(output.stdout.is_empty());
+    }
+}

@@ -1,4 +1,4 @@
-//! Guests that we did not write, and one that means harm, against the whole engine.
+//! Guests that we did not write, one that means harm, and one that only sends, against the whole engine.
 
 #[path = "../dataplane/tests/memif_peer/mod.rs"]
 mod memif_peer;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use memif_peer::{Client, scribble};
 use support::lans::Lans;
-use support::{Program, try_sh, wait_for};
+use support::{POINTSMAN, Program, sh, try_sh, wait_for};
 
 /// `dpdk-testpmd` in the mode in which it answers ARP and ICMP echo requests, as the guest behind an engine in `ours` role.
 fn testpmd_answers(ours: &str, theirs: &str, survives_engine: bool) {
@@ -100,4 +100,91 @@ fn a_hostile_guest_costs_its_neighbour_nothing() {
     let _router = lans.router(3, 1500);
     lans.await_guest(3);
     lans.ping("-c 5 -i 0.05", "10.1.0.3");
+}
+
+/// The first port of guest 1 as a source that sends to the left LAN.
+fn source(lans: &Lans, words: &[&str]) -> Program {
+    let port = format!("{}:0,mac=02:00:00:00:00:01,address=10.1.0.1/16", lans.bed.path("r1.sock"));
+    let command = [&[POINTSMAN, "guest", "source", "--port", &port, "--to", "10.1.0.2"][..], words].concat();
+    Program::start(&lans.host, &command, &lans.bed.folder, "source")
+}
+
+/// What a source printed at its end: frames sent, seconds, frames received.
+fn printed(said: &str) -> (u64, f64, u64) {
+    let line = said.lines().find_map(|line| line.strip_prefix("sent "));
+    let words: Vec<&str> = line.unwrap_or_else(|| panic!("{said}")).split(' ').collect();
+    let [sent, "frames", "in", seconds, "s,", "received", received] = words[..] else { panic!("{said}") };
+    (sent.parse().unwrap(), seconds.parse().unwrap(), received.parse().unwrap())
+}
+
+/// What Linux counted of UDP: datagrams that came for a port that nobody has, and those with a wrong checksum.
+fn udp(host: &str) -> (u64, u64) {
+    let said = sh(&format!("ip netns exec {host} cat /proc/net/snmp"));
+    let rows: Vec<Vec<&str>> =
+        said.lines().filter_map(|line| Some(line.strip_prefix("Udp: ")?.split(' ').collect())).collect();
+    let count = |name| rows[1][rows[0].iter().position(|&n| n == name).unwrap()].parse::<u64>().unwrap();
+    (count("NoPorts"), count("InErrors"))
+}
+
+#[test]
+fn a_source_keeps_its_rate_and_ends_by_itself() {
+    need!();
+    let lans = Lans::new(1500);
+    let _engine = lans.bed.engine(&lans.host, &(Lans::uplinks() + &lans.guest(1)));
+    for (size, bytes) in [("64", 60), ("1518", 1514)] {
+        let (before, port) = (udp(&lans.left), lans.bed.port("r1.0"));
+        let mut source = source(&lans, &["--rate", "10000", "--seconds", "1.5", "--size", size]);
+        assert_eq!(source.wait().code(), Some(0), "{}", source.said());
+        let (sent, seconds, received) = printed(&source.said());
+        assert_eq!(seconds, 1.5);
+        assert!((14_600..=15_001).contains(&sent), "{sent}");
+        assert!(received > 0, "Linux says that nobody listens");
+        // Linux reads them as they were meant, and all of them came.
+        let after = udp(&lans.left);
+        assert_eq!((after.0 - before.0, after.1), (sent, 0));
+        let counted = |what| lans.bed.port("r1.0")[what].as_u64().unwrap() - port[what].as_u64().unwrap();
+        let arp = counted("rx_frames") - sent;
+        assert!((1..5).contains(&arp), "{arp} questions and answers");
+        assert_eq!(counted("rx_bytes"), sent * bytes + arp * 60);
+    }
+}
+
+#[test]
+fn a_source_without_a_rate_sends_what_the_ring_takes_until_a_signal() {
+    need!();
+    let lans = Lans::new(1500);
+    let config = Lans::uplinks() + &lans.guest(1);
+    let engine = lans.bed.engine(&lans.host, &config);
+    let before_it = source(&lans, &[]);
+    lans.bed.await_port("r1.0", true);
+    let frames = || lans.bed.port("r1.0")["rx_frames"].as_u64().unwrap();
+    wait_for("frames", Duration::from_secs(10), || frames() > 10_000);
+    let said = before_it.interrupt();
+    let (sent, seconds, _) = printed(&said);
+    assert!(seconds > 0.0, "{said}");
+    // Whatever it says that it sent is there, and nothing else but ARP.
+    let counted = frames();
+    assert!((sent + 1..sent + 5).contains(&counted), "{counted} came, {said}");
+    // Engines may come and go.
+    let mut source = source(&lans, &["--rate", "1000", "--seconds", "4"]);
+    wait_for("frames of another", Duration::from_secs(10), || frames() > counted + 10);
+    engine.end(libc::SIGKILL);
+    let _engine = lans.bed.engine(&lans.host, &config);
+    wait_for("frames again", Duration::from_secs(10), || frames() > 10);
+    assert!(source.wait().success(), "{}", source.said());
+}
+
+#[test]
+fn a_source_that_nobody_answers_asks_on_and_says_so() {
+    need!();
+    let lans = Lans::new(1500);
+    let _engine = lans.bed.engine(&lans.host, &(Lans::uplinks() + &lans.guest(1)));
+    sh(&format!("ip -n {} addr flush dev eth0", lans.left));
+    let mut silent = source(&lans, &["--seconds", "0.1"]);
+    wait_for("questions", Duration::from_secs(10), || lans.bed.port("r1.0")["rx_frames"].as_u64() >= Some(2));
+    assert!(silent.is_running(), "its time has not begun");
+    let said = silent.interrupt();
+    let (sent, seconds, _) = printed(&said);
+    assert_eq!((sent, seconds), (0, 0.0));
+    assert!(said.contains("10.1.0.2 has not answered ARP"), "{said}");
 }

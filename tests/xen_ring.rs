@@ -1,7 +1,8 @@
 //! `pointsman guest router --xen` in a simulated domU: a virtual router whose frames go through rings mapped once, for which
-//! engines come and go.
+//! engines come and go; and `guest source --xen`, which sends by such a ring.
 
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pointsman_xen::DomId;
@@ -140,6 +141,49 @@ fn a_router_in_a_domu_survives_every_engine_and_is_survived() {
         assert!(begin.elapsed() < PATIENCE, "the router's pages are held");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_source_in_a_domu_sends_by_its_ring() {
+    let machine = Machine::temporary().unwrap();
+    let dir = machine.dir().to_str().unwrap().to_owned();
+    let (config, control) = (format!("{dir}/config.toml"), format!("{dir}/control"));
+    let text = format!("control = \"{control}\"\nseats = 8\n[[worker]]\nchunks = 4096\n[[domain]]\nname = \"left\"\n");
+    std::fs::write(&config, text).unwrap();
+    let mut toolstack = machine.toolstack().unwrap();
+    let _engine = start(&["run", "--config", &config, "--xen", "--xen-simulated", &dir]);
+    let domain = SimDomain::guest(machine.dir(), DomId(1), 2048).unwrap();
+    for id in [1, ROUTER] {
+        toolstack.add_vif(DomId(id), 0, &[("bridge", "left")]).unwrap();
+    }
+    let mut sink = Frontend::new(&domain, 0, FrontendOptions::default()).unwrap();
+    sink.connect().unwrap();
+    let number = ROUTER.to_string();
+    let words = ["guest", "source", "--xen", "--xen-simulated", &dir, &number, "--port", "vif:0,address=10.0.0.1/24"];
+    let words = [&words[..], &["--to", "10.0.0.2", "--rate", "1000", "--seconds", "1"]].concat();
+    let mut source = Process(Command::new(POINTSMAN).args(words).stdout(Stdio::piped()).spawn().unwrap());
+
+    let (begin, mut came, mut ended) = (Instant::now(), 0, None);
+    while ended.is_none() {
+        ended = source.0.try_wait().unwrap();
+        assert!(begin.elapsed() < PATIENCE, "{came} came, and it goes on");
+        for got in sink.receive(0).unwrap() {
+            match got.data.get(12..14) {
+                Some([8, 6]) => send(&mut sink, &arp(2, (mac(1, 0), [10, 0, 0, 2]), (mac(ROUTER, 0), [10, 0, 0, 1]))),
+                Some([8, 0]) => {
+                    assert_eq!((got.data.len(), &got.data[..12]), (60, &[mac(1, 0), mac(ROUTER, 0)].concat()[..]));
+                    came += 1;
+                }
+                other => panic!("a frame of {other:?}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut said = String::new();
+    source.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.unwrap().success(), "{said}");
+    assert_eq!(said, format!("sent {came} frames in 1.000 s, received 0\n"));
+    assert!((970..=1000).contains(&came), "{came}");
 }
 
 #[test]

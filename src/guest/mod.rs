@@ -1,7 +1,8 @@
-//! `pointsman guest`: the guest's side of a memif or of a domU's ring, as a virtual router of our own or as a way to a
-//! namespace's Linux; and of a feed of routes, as the mirror of that Linux's.
+//! `pointsman guest`: the guest's side of a memif or of a domU's ring, as a virtual router of our own, as a way to a
+//! namespace's Linux, or as a source of traffic; and of a feed of routes, as the mirror of that Linux's.
 
 mod netlink;
+mod source;
 mod xen;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 use pointsman_dataplane::forward::Forward;
 use pointsman_dataplane::guest::MemifAddress;
 use pointsman_dataplane::guest::patch::Patch;
+use pointsman_dataplane::guest::source::Tally;
 use pointsman_dataplane::guest::spec::{PortSpec, router_config};
 use pointsman_dataplane::memif::{Memif, MemifOptions, MemifPort, Role};
 use pointsman_dataplane::netdev::{Carries, Device, Options, Registrations, VethOptions, VethPair};
@@ -25,9 +27,10 @@ use pointsman_dataplane::worker::{Worker, WorkerConfig};
 use pointsman_xen::ring::RingAgent;
 
 use netlink::NetlinkArgs;
+use source::SourceArgs;
 use xen::{Xen, XenArgs};
 
-/// Be a guest of an engine: a virtual router, a way to one, or a mirror of its routes.
+/// Be a guest of an engine: a virtual router, a way to one, a mirror of its routes, or a source of traffic.
 #[derive(Debug, Args)]
 pub struct Guest {
     #[command(subcommand)]
@@ -40,6 +43,7 @@ enum What {
     Tap(TapArgs),
     Veth(VethArgs),
     Netlink(NetlinkArgs),
+    Source(SourceArgs),
 }
 
 /// A software router between memifs: IPv4 and IPv6, static routes, ARP and ND, ICMP errors.
@@ -120,6 +124,7 @@ impl Guest {
             What::Tap(tap) => tap.run(),
             What::Veth(veth) => veth.run(),
             What::Netlink(netlink) => netlink.run(),
+            What::Source(source) => source.run(),
         }
     }
 }
@@ -227,6 +232,8 @@ fn connect(xen: Option<&Xen>, address: &MemifAddress, name: &str) -> anyhow::Res
 const LOOK: Duration = Duration::from_millis(500);
 /// How often it finds that it was not before it gives up.
 const PATIENCE: u32 = 3;
+/// How long a source that has ended stays: for what it has sent to be taken out of the ring.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// The error of a memif that another guest has, and that was never ours.
 fn taken(channel: &Channel) -> Option<anyhow::Error> {
@@ -247,6 +254,19 @@ impl Thread {
         channels: &[Channel],
         signals: &Signals,
     ) -> anyhow::Result<()> {
+        self.run_while(pool, ports, forward, channels, signals, None)
+    }
+
+    /// As [`run`](Self::run), for a source, which may end by itself.
+    fn run_while(
+        &self,
+        pool: Pool,
+        ports: Vec<Box<dyn Port>>,
+        forward: Box<dyn Forward>,
+        channels: &[Channel],
+        signals: &Signals,
+        source: Option<&Tally>,
+    ) -> anyhow::Result<()> {
         let config =
             WorkerConfig { name: "guest".into(), core: self.core, chunks: CHUNKS, spin: Nanos::from_micros(self.spin) };
         let ids = ports.len();
@@ -256,7 +276,8 @@ impl Thread {
         let thread = std::thread::Builder::new().name("guest".into()).spawn(move || worker.run())?;
         let mut refusals = 0;
         let ended = loop {
-            if signals.wait_for(LOOK) {
+            let left = source.and_then(|source| source.left(Nanos::now())).map(|left| Duration::from_nanos(left.0));
+            if left == Some(Duration::ZERO) || signals.wait_for(left.map_or(LOOK, |left| left.min(LOOK))) {
                 break Ok(());
             }
             match channels.iter().find_map(taken) {
@@ -266,6 +287,12 @@ impl Thread {
                 None => refusals = 0,
             }
         };
+        if let Some(source) = source {
+            source.end(Nanos::now());
+            if source.sent() > 0 {
+                std::thread::sleep(LINGER);
+            }
+        }
         bell.stop();
         // A worker that panicked has said so.
         let _ = thread.join();

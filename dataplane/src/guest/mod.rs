@@ -1,10 +1,12 @@
-//! The guest's side: a software router and a patch to a tap, each a forwarder over memif ports.
+//! The guest's side: a software router, a patch to a tap, and a source of traffic, each a forwarder over memif ports.
 //!
 //! The [`Router`](crate::router::Router) is the virtual router of the benchmark: what a guest would run if it had nothing but
 //! packets to move. The [`Patch`](patch::Patch) joins two ports, so that a namespace's own stack can be the router
-//! behind a tap. Neither knows of sockets, rings or a command line; [`spec`] turns the words of one into plain data.
+//! behind a tap. A [`source`] sends by a ring what that takes, to measure it. None of them knows of sockets, rings or a
+//! command line; [`spec`] turns the words of one into plain data.
 
 pub mod patch;
+pub mod source;
 pub mod spec;
 
 use std::fmt;

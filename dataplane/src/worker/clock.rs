@@ -28,7 +28,7 @@ impl Reading {
 
 /// The clock of one worker.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     last: Reading,
     /// What the rate is told by, with the next reading that is [`BASELINE`] later.
     base: Reading,
@@ -39,14 +39,14 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Reading::take();
         Self { last: now, base: now, rate: None, said: now.time }
     }
 
     /// The time. Never earlier than what was said before.
     #[inline]
-    pub(super) fn now(&mut self) -> Nanos {
+    pub(crate) fn now(&mut self) -> Nanos {
         match self.estimate() {
             Some(time) => self.say(time),
             None => self.read(),
@@ -68,7 +68,7 @@ impl Clock {
     }
 
     /// The time, by the real clock: after a sleep.
-    pub(super) fn read(&mut self) -> Nanos {
+    pub(crate) fn read(&mut self) -> Nanos {
         self.last = Reading::take();
         let (time, cycles) = (self.last.time.since(self.base.time), self.last.cycles.wrapping_sub(self.base.cycles));
         if time >= BASELINE {

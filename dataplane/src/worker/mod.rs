@@ -5,7 +5,7 @@
 //! told once a breath and not once a burst. A breath that found nothing is followed by a little spinning, then by sleep
 //! on the ports' descriptors. A worker never waits for another thread: not for a lock, not for a peer.
 
-mod clock;
+pub(crate) mod clock;
 mod doorbell;
 mod errands;
 mod traced;
