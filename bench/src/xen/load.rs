@@ -99,6 +99,11 @@ pub(super) fn arriving(guest: &Domain, device: &str, sent: impl FnOnce() -> Resu
 /// Frames a second that arrive here, half a second from now.
 pub(super) fn rate_here(network: Network, window: Duration) -> Result<f64> {
     interrupt::sleep(Duration::from_millis(700))?;
+    arriving_here(network, window)
+}
+
+/// Frames a second that arrive here.
+pub(super) fn arriving_here(network: Network, window: Duration) -> Result<f64> {
     let (begin, before) = (Instant::now(), received(network.name())?);
     interrupt::sleep(window)?;
     Ok((received(network.name())? - before) as f64 / begin.elapsed().as_secs_f64())

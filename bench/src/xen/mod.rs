@@ -9,6 +9,7 @@
 //! more, under emulation, than what it counts. More is offered than comes through, as in the paper.
 
 mod load;
+mod program;
 mod shares;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +61,8 @@ pub struct XenOptions {
 /// One figure of one contender.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct XenRow {
-    /// `netback + bridge`, `pointsman xen-vif` or `pointsman xen-ring`.
+    /// `netback + bridge`, `pointsman xen-vif`, `pointsman xen-ring` with a program on the ring, or `pointsman xen-ring/veth`
+    /// with the guest's Linux behind it.
     pub backend: &'static str,
     /// What was measured.
     pub what: String,
@@ -72,8 +74,15 @@ pub struct XenRow {
     pub spread: Option<f64>,
 }
 
-/// What was measured, with its unit.
-type Figure = (String, &'static str, f64);
+/// What was measured once.
+#[derive(Clone, Debug)]
+struct Figure {
+    /// As in [`XenRow`].
+    backend: &'static str,
+    what: String,
+    unit: &'static str,
+    value: f64,
+}
 
 /// Runs it, prints it, writes it.
 ///
@@ -103,7 +112,7 @@ pub fn xen(options: &XenOptions) -> Result<()> {
         }
     }
     drop(progress);
-    let rows: Vec<XenRow> = measured.iter().flat_map(|(contender, turns)| rows(contender, turns)).collect();
+    let rows: Vec<XenRow> = measured.iter().flat_map(|(_, turns)| rows(turns)).collect();
     println!("{}", report::xen(&rows));
     println!("Emulated, one instruction after the other: these figures compare with each other and with nothing else.");
     if let Some(path) = &options.json {
@@ -138,8 +147,13 @@ struct Contender {
 }
 
 impl Contender {
+    /// As tables name its guests' Linux.
     const fn label(&self) -> &'static str {
-        if self.agent { "pointsman xen-ring" } else { self.backend.label() }
+        if self.agent { "pointsman xen-ring/veth" } else { self.backend.label() }
+    }
+
+    fn figure(&self, what: impl Into<String>, unit: &'static str, value: f64) -> Figure {
+        Figure { backend: self.label(), what: what.into(), unit, value }
     }
 
     /// What a guest's Linux calls its first vif.
@@ -149,12 +163,11 @@ impl Contender {
 }
 
 /// Medians over the turns.
-fn rows(contender: &Contender, turns: &[Vec<Figure>]) -> Vec<XenRow> {
+fn rows(turns: &[Vec<Figure>]) -> Vec<XenRow> {
     let Some(first) = turns.first() else { return Vec::new() };
-    let figures = first.iter().enumerate().map(|(i, (what, unit, _))| {
-        let values: Vec<f64> = turns.iter().filter_map(|turn| turn.get(i)).map(|figure| figure.2).collect();
-        let (value, spread) = (median(&values), spread(&values));
-        XenRow { backend: contender.label(), what: what.clone(), unit, value, spread }
+    let figures = first.iter().enumerate().map(|(i, Figure { backend, what, unit, .. })| {
+        let values: Vec<f64> = turns.iter().filter_map(|turn| turn.get(i)).map(|figure| figure.value).collect();
+        XenRow { backend, what: what.clone(), unit, value: median(&values), spread: spread(&values) }
     });
     figures.collect()
 }
@@ -162,13 +175,11 @@ fn rows(contender: &Contender, turns: &[Vec<Figure>]) -> Vec<XenRow> {
 /// Everything measured once.
 fn take_turn(machine: &Machine, contender: &Contender, window: Duration) -> Result<Vec<Figure>> {
     with_guests(machine, contender, |guests| {
-        let mut figures = measure(guests, contender.device(), window)?;
+        let mut figures = measure(contender, guests, window)?;
+        figures.extend(measure_routing(contender, window)?);
         if contender.agent {
-            figures.extend(measure_routing("routed by Linux behind veths", window)?);
-            guests.iter().try_for_each(become_router)?;
-            figures.extend(measure_router(machine, &guests[0], window)?);
+            figures.extend(program::measure(machine, guests, window)?);
         }
-        figures.extend(measure_routing("routed", window)?);
         Ok(figures)
     })
 }
@@ -204,29 +215,30 @@ fn behind(routers: usize) -> Vec<String> {
 }
 
 /// Everything, once.
-fn measure(guests: &[Domain], device: &str, window: Duration) -> Result<Vec<Figure>> {
-    let mut figures: Vec<Figure> = Vec::new();
+fn measure(contender: &Contender, guests: &[Domain], window: Duration) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let mut note = |what: String, unit, value| figures.push(contender.figure(what, unit, value));
     let (first, second) = (&guests[0], &guests[1]);
     for frame in FrameSize::BOTH {
         let label = frame.label();
-        let to = arriving(first, device, || {
+        let to = arriving(first, contender.device(), || {
             let begin = Instant::now();
             offered(&[first.address()], frame, || interrupt::sleep(window * LONGER))?;
             Ok(begin.elapsed().as_secs_f64())
         })?;
-        figures.push((format!("to a guest, {label} B"), "frames/s", to));
+        note(format!("to a guest, {label} B"), "frames/s", to);
         let blast = |target: &str, seconds: f64| {
             first.shell()?.start(&format!("blast {target} 9 {} {seconds}", frame.in_memory()))?.begun(PATIENCE)
         };
         let sending = blast(&Network::Lan.address(1), 2.0 + window.as_secs_f64())?;
-        figures.push((format!("from a guest, {label} B"), "frames/s", rate_here(Network::Lan, window)?));
+        note(format!("from a guest, {label} B"), "frames/s", rate_here(Network::Lan, window)?);
         sending.finish(PATIENCE)?;
-        let between = arriving(second, device, || {
+        let between = arriving(second, contender.device(), || {
             let said = blast(&second.address(), (window * LONGER).as_secs_f64())?.finish(PATIENCE)?;
             let seconds = said.split_whitespace().nth(1).with_context(|| format!("blast said {said:?}"))?;
             Ok(seconds.parse()?)
         })?;
-        figures.push((format!("guest to guest, {label} B"), "frames/s", between));
+        note(format!("guest to guest, {label} B"), "frames/s", between);
     }
     let seconds = window.as_secs().max(2);
     let here = |arguments: &str| -> Result<f64> {
@@ -234,75 +246,34 @@ fn measure(guests: &[Domain], device: &str, window: Duration) -> Result<Vec<Figu
         let words: Vec<&str> = command.split_whitespace().collect();
         tcp::received(&run("iperf3", &words)?).map(|r| r.megabits)
     };
-    figures.push(("TCP to a guest".into(), "Mbit/s", here("")?));
-    figures.push(("TCP from a guest".into(), "Mbit/s", here("-R")?));
+    note("TCP to a guest".into(), "Mbit/s", here("")?);
+    note("TCP from a guest".into(), "Mbit/s", here("-R")?);
     let port = first.serve_iperf3()?;
     let between = second.run(&format!("iperf3 -J -c {} -p {port} -t {seconds}", first.address()))?;
-    figures.push(("TCP guest to guest".into(), "Mbit/s", tcp::received(&between)?.megabits));
+    note("TCP guest to guest".into(), "Mbit/s", tcp::received(&between)?.megabits);
     let ping = run("ping", &["-q", "-c", "40", "-i", "0.05", &first.address()])?;
-    figures.push(("ping to a guest".into(), "ms", average(&ping)?));
+    note("ping to a guest".into(), "ms", average(&ping)?);
     let ping = second.run(&format!("ping -q -c 20 -i 0.1 {}", first.address()))?;
-    figures.push(("ping guest to guest".into(), "ms", average(&ping)?));
+    note("ping guest to guest".into(), "ms", average(&ping)?);
     Ok(figures)
 }
 
 /// The paper's Table I.
-fn measure_routing(what: &str, window: Duration) -> Result<Vec<Figure>> {
+fn measure_routing(contender: &Contender, window: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for frame in FrameSize::BOTH {
         for routing in ROUTING {
-            let total = offered(&behind(routing), frame, || rate_here(Network::Out, window))?;
-            let what = format!("{what}, each of {routing}, {} B", frame.label());
-            figures.push((what, "frames/s", total / routing as f64));
+            let each = routed(routing, frame, window)?;
+            figures.push(contender.figure(format!("routed, each of {routing}, {} B", frame.label()), "frames/s", each));
         }
     }
     Ok(figures)
 }
 
-/// What a guest's router, of ours, takes of its ring. Nothing in it counts frames that are for nobody, but it is never handed
-/// more than it has taken.
-fn measure_router(machine: &Machine, guest: &Domain, window: Duration) -> Result<Vec<Figure>> {
-    let seconds = window.as_secs_f64();
-    let look = "pointsman show ports --json | tr -d '\\n'; echo; cut -d' ' -f1 /proc/uptime";
-    let look = format!("sleep 0.7; {look}; sleep {seconds}; {look}");
-    let mut figures = Vec::new();
-    for frame in FrameSize::BOTH {
-        let said = offered(&[guest.address()], frame, || machine.dom0().run(&look, PATIENCE))?;
-        let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-        let [before, from, after, to] = lines[..] else { anyhow::bail!("two looks: {said}") };
-        let frames = handed_to(after, &guest.name)? - handed_to(before, &guest.name)?;
-        let elapsed = to.trim().parse::<f64>()? - from.trim().parse::<f64>()?;
-        figures.push((format!("to a guest's router, {} B", frame.label()), "frames/s", frames as f64 / elapsed));
-    }
-    Ok(figures)
-}
-
-/// Frames that left by a guest's first vif, of what `show ports --json` said.
-fn handed_to(ports: &str, guest: &str) -> Result<u64> {
-    let ports: Vec<serde_json::Value> = serde_json::from_str(ports).context("what the engine says of its ports")?;
-    let first = |port: &&serde_json::Value| {
-        port["guest"] == guest && port["name"].as_str().is_some_and(|name| name.ends_with(".0"))
-    };
-    let port = ports.iter().find(first).with_context(|| format!("the engine has no vif of {guest}"))?;
-    port["tx_frames"].as_u64().context("the engine counts no frames")
-}
-
-/// In place of a guest's Linux, our router takes its vifs: the fastest that a guest with rings can be. It has no shell.
-fn become_router(guest: &Domain) -> Result<()> {
-    let [left, right] = [Network::Lan, Network::Out].map(|network| network.address(guest.vifs[0].host));
-    let router = format!(
-        "pointsman guest router --xen --port vif:0,address={left}/24 --port vif:1,address={right}/24 \
-         --route 10.7.0.0/16,via={}",
-        Network::Out.address(1)
-    );
-    let wait = "while [ -e /proc/$(cat /run/agent.pid) ]; do usleep 100000; done";
-    guest.run(&format!(
-        "setsid sh -c 'sleep 1; kill $(cat /run/agent.pid); {wait}; exec {router}' > /tmp/router.log 2>&1 < /dev/null &"
-    ))?;
-    interrupt::sleep(Duration::from_secs(2))?;
-    interrupt::wait_for(&format!("an answer from {}'s router", guest.name), PATIENCE, || {
-        Ok(run("ping", &["-q", "-c", "1", "-w", "2", &left]).is_ok())
-    })
+/// Frames a second that come through each of the first so many routers.
+fn routed(routers: usize, frame: FrameSize, window: Duration) -> Result<f64> {
+    let total = offered(&behind(routers), frame, || rate_here(Network::Out, window))?;
+    Ok(total / routers as f64)
 }
 
 /// The average, milliseconds, of ping's last line: `min/avg/max = 1.0/2.0/3.0 ms`, with a fourth in some.
@@ -326,19 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_guests_first_vif_are_found() {
-        let ports = r#"[{"name":"eth0","guest":null,"tx_frames":9},{"name":"vif3.1","guest":"r1","tx_frames":8},
-            {"name":"vif3.0","guest":"r1","tx_frames":7},{"name":"vif4.0","guest":"r2","tx_frames":6}]"#;
-        assert_eq!(handed_to(ports, "r1").unwrap(), 7);
-        assert!(handed_to(ports, "r3").unwrap_err().to_string().contains("r3"));
-    }
-
-    #[test]
     fn rows_are_medians_of_the_same_figure() {
-        let turn = |value| vec![("ping".to_owned(), "ms", value), ("TCP".to_owned(), "Mbit/s", 2.0 * value)];
-        let contender = Contender { backend: Backend::Netback, agent: false };
-        let rows = rows(&contender, &[turn(1.0), turn(4.0), turn(2.0)]);
+        let contender = Contender { backend: Backend::Netback, agent: true };
+        let turn = |value| vec![contender.figure("ping", "ms", value), contender.figure("TCP", "Mbit/s", 2.0 * value)];
+        let rows = rows(&[turn(1.0), turn(4.0), turn(2.0)]);
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[1].what.as_str(), rows[1].value, rows[1].spread), ("TCP", 4.0, Some(1.5)));
+        assert_eq!(rows[1].backend, "pointsman xen-ring/veth");
     }
 }
