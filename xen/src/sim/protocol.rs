@@ -50,6 +50,8 @@ pub(super) mod op {
     /// Domains that have died and are mapped still.
     pub const COUNT_ZOMBIES: u32 = 32;
     pub const DESTROY: u32 = 33;
+    /// What the store was asked so far, by anybody.
+    pub const COUNT_ASKED: u32 = 34;
 }
 
 /// A request's words.

@@ -64,6 +64,8 @@ pub(super) struct Server {
     conns: BTreeMap<ConnId, Conn>,
     last_conn: ConnId,
     store: Store,
+    /// Requests that the store has answered.
+    asked: u32,
     channels: Channels,
     domains: BTreeMap<DomId, Arc<Domain>>,
     mappings: BTreeMap<u32, Mapping>,
@@ -87,6 +89,7 @@ impl Server {
             conns: BTreeMap::new(),
             last_conn: 0,
             store: Store::new(),
+            asked: 0,
             channels: Channels::default(),
             domains: BTreeMap::new(),
             mappings: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl Server {
                 }
                 let message: Vec<u8> = conn.input.drain(..HEADER + len).collect();
                 self.store.request(id, header, &message[HEADER..]);
+                self.asked = self.asked.wrapping_add(1);
                 self.send_store_output();
             } else {
                 let Some(request) = conn.input.first_chunk::<REQUEST>().map(protocol::parse) else { break };
@@ -234,6 +238,7 @@ impl Server {
                 let zombies = dead.len() as u32;
                 self.answer(id, Ok(zombies))
             }
+            (Role::Toolstack, op::COUNT_ASKED) => self.answer(id, Ok(self.asked)),
             (Role::Toolstack, op::DESTROY) => {
                 self.destroy(DomId(first as u16));
                 self.answer(id, Ok(0))

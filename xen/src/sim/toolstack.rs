@@ -139,6 +139,14 @@ impl Toolstack {
         self.count(op::COUNT_ZOMBIES, DomId::ZERO)
     }
 
+    /// What the store was asked so far, by anybody.
+    ///
+    /// # Errors
+    /// The hypervisor is gone.
+    pub fn asked(&mut self) -> Result<u32, XenError> {
+        self.count(op::COUNT_ASKED, DomId::ZERO)
+    }
+
     fn count(&self, what: u32, domain: DomId) -> Result<u32, XenError> {
         self.conn.ask_value(what, &[domain.0.into()]).map(|(n, _)| n).map_err(XenError::io("counting"))
     }
