@@ -35,6 +35,14 @@ impl Nanos {
         Self(self.0.saturating_sub(earlier.0))
     }
 
+    /// The earlier of two instants that may not be.
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// `self` moved later by `span`.
     pub const fn plus(self, span: Self) -> Self {
         Self(self.0.saturating_add(span.0))

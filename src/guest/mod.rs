@@ -146,7 +146,7 @@ impl RouterArgs {
             channels.push(channel);
             ports.push(Box::new(port));
         }
-        self.thread.run(frame_memory()?, ports, Box::new(router), &channels, &signals)
+        self.thread.run(frame_memory()?, ports, Box::new(router), &channels, &signals, None)
     }
 }
 
@@ -204,7 +204,7 @@ impl Stacks {
             ports.push(port);
             kept.push(keep);
         }
-        self.thread.run(pool, ports, Box::new(Patch), &channels, &signals)
+        self.thread.run(pool, ports, Box::new(Patch), &channels, &signals, None)
     }
 }
 
@@ -245,20 +245,8 @@ fn taken(channel: &Channel) -> Option<anyhow::Error> {
 }
 
 impl Thread {
-    /// Runs the guest's one worker until a signal ends it, or another guest turns out to be in its place.
+    /// Runs the guest's one worker until a signal ends it, a source has sent all, or another guest turns out to be in its place.
     fn run(
-        &self,
-        pool: Pool,
-        ports: Vec<Box<dyn Port>>,
-        forward: Box<dyn Forward>,
-        channels: &[Channel],
-        signals: &Signals,
-    ) -> anyhow::Result<()> {
-        self.run_while(pool, ports, forward, channels, signals, None)
-    }
-
-    /// As [`run`](Self::run), for a source, which may end by itself.
-    fn run_while(
         &self,
         pool: Pool,
         ports: Vec<Box<dyn Port>>,

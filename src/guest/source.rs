@@ -59,7 +59,7 @@ impl SourceArgs {
         let (channel, port) = connect(xen.as_ref(), &memif, "source")?;
         let (port, tally) = SourcePort::new(port, &config)?;
         let forward = Box::new(Outward);
-        self.thread.run_while(frame_memory()?, vec![Box::new(port)], forward, &[channel], &signals, Some(&tally))?;
+        self.thread.run(frame_memory()?, vec![Box::new(port)], forward, &[channel], &signals, Some(&tally))?;
         let (sent, received) = (tally.sent(), tally.received());
         let seconds = tally.elapsed(Nanos::now()).0 as f64 / 1e9;
         output::print(&format!("sent {sent} frames in {seconds:.3} s, received {received}\n"))?;

