@@ -135,6 +135,7 @@ fn table(reply: &Reply) -> Table {
                 "rx frames",
                 "tx frames",
                 "lost",
+                "why",
                 "attached",
             ];
             let rows = guests.iter().flat_map(|g| g.ports.iter().map(move |p| (g, p)));
@@ -148,7 +149,20 @@ fn table(reply: &Reply) -> Table {
                     let stations = p.macs.join("\n");
                     let (weight, cpu) = (g.weight.to_string(), format!("{:.3}", g.cpu_nanos as f64 / 1e9));
                     let (name, port_name, mode) = (g.name.clone(), port.name.clone(), port.mode.clone());
-                    [name, weight, rates(g), cpu, port_name, stations, up(port.up), rx, tx, lost, mode]
+                    [
+                        name,
+                        weight,
+                        rates(g),
+                        cpu,
+                        port_name,
+                        stations,
+                        up(port.up),
+                        rx,
+                        tx,
+                        lost,
+                        reasons(&port.drops),
+                        mode,
+                    ]
                 }),
             )
         }
@@ -226,6 +240,12 @@ fn rates(guest: &GuestReport) -> String {
 
 fn total(drops: &BTreeMap<String, u64>) -> u64 {
     drops.values().sum()
+}
+
+/// What was lost, by reason: a line each.
+fn reasons(drops: &BTreeMap<String, u64>) -> String {
+    let lines: Vec<String> = drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
+    if lines.is_empty() { "-".into() } else { lines.join("\n") }
 }
 
 fn up(up: bool) -> String {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use pointsman_xen::DomId;
 use pointsman_xen::frontend::{Frontend, FrontendOptions, Received};
 use pointsman_xen::netif::state::State;
-use pointsman_xen::netif::wire::{Extra, GsoKind, tx_flag};
+use pointsman_xen::netif::wire::{Extra, GsoKind, TxRequest, tx_flag};
 use pointsman_xen::sim::{Machine, SimDomain, Toolstack};
+use pointsman_xen::{DomId, GrantRef};
 
 const POINTSMAN: &str = env!("CARGO_BIN_EXE_pointsman");
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -148,6 +148,43 @@ fn guests_talk_and_the_engine_may_die() {
     for frontend in [&mut a, &mut b, &mut c] {
         assert_eq!(frontend.backend_state().unwrap(), Some(State::Connected));
     }
+}
+
+#[test]
+fn what_a_guest_lost_is_told_with_the_reason() {
+    let mut host = Host::new();
+    let (_a, mut a) = host.guest(1, &[]);
+    let (_b, mut b) = host.guest(2, &[]);
+    // Pages that it never granted, and more frames for the other than that one posted pages for.
+    for _ in 0..3 {
+        a.queues[0].put(TxRequest { grant: GrantRef(1_000_000), offset: 0, flags: 0, id: 0, size: 60 }.emit());
+    }
+    a.show_tx(0).unwrap();
+    let (mut sent, begin) = (0, Instant::now());
+    while sent < 300 {
+        assert!(begin.elapsed() < PATIENCE, "{sent} frames went out");
+        if a.send(0, &frame(1, 2, 0, 60), 0, &[]) {
+            sent += 1;
+        } else {
+            a.show_tx(0).unwrap();
+            a.take_sent(0);
+        }
+    }
+    a.show_tx(0).unwrap();
+    let told = loop {
+        a.take_sent(0);
+        let told = host.show("guests");
+        if told.contains("output-full") && told.contains("grant-failed 3") {
+            break told;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{told}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let arrived = receive(&mut b, 1).len();
+    for word in ["up", "1 queue", "csum4", "connected to domain 1 vif 0"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert!(arrived < 300);
 }
 
 #[test]
