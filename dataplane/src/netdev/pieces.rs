@@ -6,6 +6,10 @@
 //!
 //! What was put into the transmit ring before must leave before. In copy mode it has when the ring was kicked. A card in
 //! zero-copy mode takes ring and socket from different queues, so there nothing is sent this way.
+//!
+//! In copy mode a card with several queues has them too: the ring's frames go to the queue that it is bound to, the socket's to
+//! the one of the processor that calls (XPS), and one queue may be ahead of the other. So data that does not fill a piece goes
+//! the way of its flow's pieces: a sender takes what arrives out of order for lost, and halves its window.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -15,7 +19,9 @@ use arrayvec::ArrayVec;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::offload::virtio::{self, HEADER};
+use crate::offload::{self, Offload, Partial};
 use crate::pool::Pool;
+use crate::units::Nanos;
 
 /// Most chunks of a piece.
 const MAX_CHUNKS: usize = 63;
@@ -24,9 +30,56 @@ const SEND_BUFFER: libc::c_int = 4 << 20;
 /// `PACKET_VNET_HDR` of linux/if_packet.h.
 const PACKET_VNET_HDR: libc::c_int = 15;
 
+/// Flows that are told apart. Two in one place cost the one that sends no pieces a call for each of its segments.
+const FLOWS: usize = 256;
+/// How long after a piece its flow's data goes the same way.
+const LASTS: Nanos = Nanos::from_millis(1000);
+
 /// The way for one port.
 #[derive(Debug)]
-pub(super) struct Pieces(OwnedFd);
+pub(super) struct Pieces {
+    socket: OwnedFd,
+    flows: Flows,
+}
+
+/// When flows last sent a piece, by their hashes.
+#[derive(Debug)]
+struct Flows(Box<[Nanos; FLOWS]>);
+
+impl Flows {
+    fn new() -> Self {
+        Self(Box::new([Nanos(0); FLOWS]))
+    }
+
+    /// Whether a frame that begins with `head` and is `len` bytes long goes the way of the pieces, at about `now`.
+    #[inline]
+    fn claim(&mut self, head: &[u8], len: usize, offload: Offload, now: Nanos) -> bool {
+        match offload {
+            Offload::Segment(partial, _) => {
+                if let Some(flow) = flow(head, partial) {
+                    self.0[flow] = now;
+                }
+                true
+            }
+            // An acknowledgement may overtake data.
+            Offload::Checksum(partial) => {
+                offload::tcp_headers(head, partial).is_some_and(|headers| len > headers)
+                    && flow(head, partial).is_some_and(|flow| now.since(self.0[flow]) < LASTS)
+            }
+            Offload::Verified => false,
+        }
+    }
+}
+
+/// A flow's place: by its ports and what is before them, which are the addresses, or their end.
+#[inline]
+fn flow(head: &[u8], partial: Partial) -> Option<usize> {
+    let at = usize::from(partial.start).checked_sub(8)?;
+    let (addresses, rest) = head.get(at..)?.split_first_chunk()?;
+    let ports = rest.first_chunk()?;
+    let mixed = u64::from_ne_bytes(*addresses) ^ u64::from(u32::from_ne_bytes(*ports)).rotate_left(16);
+    Some((mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % FLOWS)
+}
 
 impl Pieces {
     /// To the device.
@@ -49,10 +102,17 @@ impl Pieces {
         address.sll_ifindex = ifindex as i32;
         // SAFETY: the address and the size of a structure that outlives the call.
         let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32) };
-        if bound == 0 { Ok(Self(fd)) } else { Err(io::Error::last_os_error()) }
+        if bound == 0 { Ok(Self { socket: fd, flows: Flows::new() }) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Sends a frame for which cutting is left to do; why it could not be.
+    /// Whether the frame, for which `offload` is left to do, goes this way, at about `now`: a piece, and data of a flow that
+    /// sends pieces.
+    #[inline]
+    pub(super) fn claim(&mut self, pool: &Pool, frame: &Frame, offload: Offload, now: Nanos) -> bool {
+        self.flows.claim(pool.head(frame), frame.len(), offload, now)
+    }
+
+    /// Sends a frame for which cutting or a checksum is left to do; why it could not be.
     pub(super) fn send(&self, pool: &Pool, frame: &Frame) -> Result<(), DropReason> {
         let header = virtio::write(pool.offload(frame), pool.head(frame));
         let mut parts = ArrayVec::<libc::iovec, { MAX_CHUNKS + 1 }>::new();
@@ -63,7 +123,7 @@ impl Pieces {
             }
         }
         // SAFETY: the header outlives the call and is only read; the parts are those of our own frame.
-        let sent = unsafe { libc::writev(self.0.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
+        let sent = unsafe { libc::writev(self.socket.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
         if sent >= 0 {
             return Ok(());
         }
@@ -80,4 +140,53 @@ fn set(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) 
     let set =
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of_val(&value) as u32) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::{Gso, GsoKind};
+
+    /// Ethernet, IPv4 and TCP headers, with `payload` bytes behind them.
+    fn segment(port: u16, payload: usize) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let headers = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        headers.tcp(port, 80, 1, 1000).write(&mut frame, &vec![0; payload]).unwrap();
+        frame
+    }
+
+    const TCP: Partial = Partial { start: 34, offset: 16 };
+    const UDP: Partial = Partial { start: 34, offset: 6 };
+    const PIECE: Offload = Offload::Segment(TCP, Gso { kind: GsoKind::TcpIpv4, ecn: false, size: 1448 });
+    const NOW: Nanos = Nanos::from_millis(50_000);
+
+    #[test]
+    fn data_goes_the_way_of_its_flows_pieces() {
+        let mut flows = Flows::new();
+        let mut claim = |port, payload, offload, now| {
+            let frame = segment(port, payload);
+            flows.claim(&frame, frame.len(), offload, now)
+        };
+        let lone = Offload::Checksum(TCP);
+        assert!(!claim(1, 100, lone, NOW), "no piece before it");
+        assert!(claim(1, 30_000, PIECE, NOW));
+        assert!(claim(1, 100, lone, NOW));
+        assert!(!claim(2, 100, lone, NOW), "another flow's");
+        assert!(!claim(1, 0, lone, NOW), "an acknowledgement");
+        assert!(!claim(1, 100, Offload::Checksum(UDP), NOW), "no TCP");
+        assert!(!claim(1, 100, Offload::Verified, NOW), "nothing to be done");
+        assert!(claim(1, 100, lone, NOW.plus(Nanos::from_millis(900))));
+        assert!(!claim(1, 100, lone, NOW.plus(LASTS)), "long ago");
+    }
+
+    #[test]
+    fn headers_that_end_early_are_no_flow() {
+        let mut flows = Flows::new();
+        let frame = segment(1, 100);
+        for len in 0..54 {
+            assert!(!flows.claim(&frame[..len], len, Offload::Checksum(TCP), NOW));
+            assert!(flows.claim(&frame[..len], len, PIECE, NOW), "judged elsewhere");
+        }
+        assert!(!flows.claim(&frame, frame.len(), Offload::Checksum(Partial { start: 3, offset: 16 }), NOW));
+    }
 }

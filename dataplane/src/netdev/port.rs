@@ -249,7 +249,14 @@ impl NetdevPort {
         }
     }
 
-    /// Sends a piece, behind all that was put into the ring before.
+    /// Whether the kernel is to cut the frame, or to compute its checksum.
+    #[inline]
+    fn is_for_kernel(&mut self, pool: &Pool, frame: &Frame) -> bool {
+        let (Some(pieces), Some(offload)) = (&mut self.pieces, pool.offload(frame)) else { return false };
+        pieces.claim(pool, frame, offload, self.last_tick)
+    }
+
+    /// Sends a piece, or what belongs to the flow of one, behind all that was put into the ring before.
     fn send_piece(&mut self, pool: &mut Pool, frame: Frame) {
         for _ in 0..KICKS {
             if !self.unkicked {
@@ -258,12 +265,8 @@ impl NetdevPort {
             self.kick();
         }
         self.reclaim(pool);
-        let sent = match (&self.pieces, pool.offload(&frame)) {
-            (Some(pieces), Some(Offload::Segment(partial, gso)))
-                if offload::headers(pool, &frame, partial) + usize::from(gso.size) <= self.max_frame =>
-            {
-                pieces.send(pool, &frame)
-            }
+        let sent = match &self.pieces {
+            Some(pieces) if offload::longest(pool, &frame) <= self.max_frame => pieces.send(pool, &frame),
             _ => Err(DropReason::Giant),
         };
         match sent {
@@ -335,24 +338,19 @@ impl Port for NetdevPort {
         }
         for mut frame in burst.drain(..) {
             if frame.has_offload() {
-                match pool.offload(&frame) {
-                    Some(Offload::Segment(..)) => {
-                        self.show(frames, bytes);
-                        (frames, bytes) = (0, 0);
-                        self.send_piece(pool, frame);
-                        room = self.socket.tx.room(BURST as u32 * 2);
-                        continue;
-                    }
-                    other => {
-                        pool.take_offload(&mut frame);
-                        if let Some(Offload::Checksum(partial)) = other
-                            && !offload::complete(pool, &mut frame, partial)
-                        {
-                            pool.free(frame);
-                            self.counters.dropped(DropReason::ChecksumRequest, 1);
-                            continue;
-                        }
-                    }
+                if self.is_for_kernel(pool, &frame) {
+                    self.show(frames, bytes);
+                    (frames, bytes) = (0, 0);
+                    self.send_piece(pool, frame);
+                    room = self.socket.tx.room(BURST as u32 * 2);
+                    continue;
+                }
+                if let Some(Offload::Checksum(partial)) = pool.take_offload(&mut frame)
+                    && !offload::complete(pool, &mut frame, partial)
+                {
+                    pool.free(frame);
+                    self.counters.dropped(DropReason::ChecksumRequest, 1);
+                    continue;
                 }
             }
             let chunks = frame.chunks() as u32;

@@ -27,7 +27,7 @@ const DATA_OFFSET: usize = 12;
 pub const MAX_HEADERS: usize = 512;
 
 /// Bytes of a UDP header.
-const UDP_HEADER: usize = 8;
+pub const UDP_HEADER: usize = 8;
 /// Where the packet's length is in it.
 pub const UDP_LENGTH: usize = 4;
 

@@ -230,9 +230,25 @@ pub fn admit_blank(pool: &mut Pool, frame: &mut Frame, gso: Option<Gso>) -> Resu
     admit(pool, frame, gso.map_or(Offload::Checksum(blank.partial), |gso| Offload::Segment(blank.partial, gso)))
 }
 
-/// Bytes of headers before the payload of TCP whose checksum is at `partial`.
-pub fn headers(pool: &Pool, frame: &Frame, partial: Partial) -> usize {
-    usize::from(partial.start) + layout::tcp_header(pool.head(frame), usize::from(partial.start)).unwrap_or(0)
+/// Bytes of headers before the payload, where the checksum at `partial` of a frame that begins with `head` is TCP's.
+#[inline]
+pub(crate) fn tcp_headers(head: &[u8], partial: Partial) -> Option<usize> {
+    let at = usize::from(partial.start);
+    (partial.offset == TCP_CHECKSUM_OFFSET).then(|| layout::tcp_header(head, at).map(|header| at + header))?
+}
+
+/// Bytes of the longest frame that `frame` is on a cable: of a piece that is to be cut, those of a segment.
+pub(crate) fn longest(pool: &Pool, frame: &Frame) -> usize {
+    match pool.offload(frame) {
+        Some(Offload::Segment(partial, gso)) => {
+            let headers = match gso.kind {
+                GsoKind::Udp => usize::from(partial.start) + layout::UDP_HEADER,
+                GsoKind::TcpIpv4 | GsoKind::TcpIpv6 => tcp_headers(pool.head(frame), partial).unwrap_or(0),
+            };
+            headers + usize::from(gso.size)
+        }
+        _ => frame.len(),
+    }
 }
 
 /// Whether a receiver that looks for a blank checksum by itself (Xen's netfront) would find this one: the outermost TCP's or

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::icmp::TTL;
 use super::interface::SourceCheck;
 use super::link;
-use super::transmit::longest_piece;
 use super::{Io, Router, Routing, Target, flow};
 use crate::drops::DropReason;
 use crate::frame::{ETHERNET_HEADER, Frame};
+use crate::offload;
 use crate::rib::InterfaceId;
 use crate::wire::field::{put, put16};
 use crate::wire::icmpv4;
@@ -76,7 +76,7 @@ impl<R: Routing> Router<R> {
             return self.drop(io, frame, DropReason::TtlExpired);
         }
         let mtu = self.interfaces[interface].mtu;
-        if header.dont_fragment() && longest_piece(io.pool, &frame) > ETHERNET_HEADER + usize::from(mtu) {
+        if header.dont_fragment() && offload::longest(io.pool, &frame) > ETHERNET_HEADER + usize::from(mtu) {
             self.report_v4(io, &frame, icmpv4::Error::FragmentationNeeded { mtu });
             return self.drop(io, frame, DropReason::TooBig);
         }

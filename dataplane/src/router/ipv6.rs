@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::icmp::TTL;
 use super::interface::SourceCheck;
 use super::link;
-use super::transmit::longest_piece;
 use super::{Io, Router, Routing, Target, flow};
 use crate::drops::DropReason;
 use crate::frame::{ETHERNET_HEADER, Frame};
+use crate::offload;
 use crate::rib::InterfaceId;
 use crate::wire::field::put;
 use crate::wire::ipv6::{self, Header, Objection, Upper, field};
@@ -97,7 +97,8 @@ impl<R: Routing> Router<R> {
             return self.drop(io, frame, DropReason::TtlExpired);
         }
         let mtu = self.interfaces[interface].mtu;
-        if longest_piece(io.pool, &frame).min(ETHERNET_HEADER + header.total()) > ETHERNET_HEADER + usize::from(mtu) {
+        if offload::longest(io.pool, &frame).min(ETHERNET_HEADER + header.total()) > ETHERNET_HEADER + usize::from(mtu)
+        {
             self.report_v6(io, &frame, icmpv6::Error::PacketTooBig { mtu: u32::from(mtu) });
             return self.drop(io, frame, DropReason::TooBig);
         }

@@ -12,8 +12,7 @@ use super::{Io, Router, Routing, Target};
 use crate::bridge::tag;
 use crate::drops::DropReason;
 use crate::frame::{ETHERNET_HEADER, Frame};
-use crate::offload::{self, GsoKind, Offload};
-use crate::pool::Pool;
+use crate::offload;
 use crate::rib::InterfaceId;
 use crate::units::Mac;
 use crate::wire::ethernet::Tci;
@@ -21,20 +20,6 @@ use crate::wire::{icmpv4, icmpv6};
 
 /// Longest packet the router makes itself: an ICMPv6 error, which fills the smallest MTU.
 pub(crate) const MAX_OWN: usize = 1280;
-
-/// Bytes of the longest frame that `frame` is on a cable: of a piece of TCP that is to be cut, those of a segment.
-pub(super) fn longest_piece(pool: &Pool, frame: &Frame) -> usize {
-    match pool.offload(frame) {
-        Some(Offload::Segment(partial, gso)) => {
-            let headers = match gso.kind {
-                GsoKind::Udp => usize::from(partial.start) + 8,
-                GsoKind::TcpIpv4 | GsoKind::TcpIpv6 => offload::headers(pool, frame, partial),
-            };
-            headers + usize::from(gso.size)
-        }
-        _ => frame.len(),
-    }
-}
 
 /// A frame in the making.
 pub(crate) type Draft = ArrayVec<u8, { ETHERNET_HEADER + MAX_OWN }>;
@@ -154,7 +139,7 @@ impl<R: Routing> Router<R> {
         let head = io.pool.head_mut(&mut frame);
         link::set_addresses(head, hop.addresses);
         let is_v4 = link::parse(head).is_some_and(|header| header.ethertype == link::IPV4);
-        if longest_piece(io.pool, &frame) <= ETHERNET_HEADER + usize::from(hop.mtu) {
+        if offload::longest(io.pool, &frame) <= ETHERNET_HEADER + usize::from(hop.mtu) {
             return self.send(io, hop.interface, frame);
         }
         match is_v4 {
