@@ -156,15 +156,15 @@ fn arguments(image: &Image, console: &Path) -> Vec<String> {
     add("-device virtio-net-pci,netdev=mg,mac=52:54:00:00:00:0f -netdev");
     add(&format!("user,id=mg,restrict=on,hostfwd=tcp:{DOM0}-10.0.2.15:22"));
     for (network, last) in Network::BOTH.into_iter().zip(["0a", "0b"]) {
-        // Four queues: virtio's driver wants one of its own for XDP on each of the two processors.
+        // One queue. With several, the hash of a flow decides which processor it comes in on, and so how fast it is.
         let name = network.name();
-        add(&format!("-netdev tap,id={name},ifname={name},script=no,downscript=no,queues=4 -device"));
+        add(&format!("-netdev tap,id={name},ifname={name},script=no,downscript=no -device"));
         // A cable carries frames of at most its MTU: what arrives is not joined, unless whoever receives does that.
         let whole = "guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off";
         // A doorbell costs the emulated processor a lock that QEMU's network thread has most of the time: a real one, next to
         // nothing. So what was told of is looked at for 200 us, without a further one.
         let doorbell = "tx=timer,x-txtimer=200000,x-txburst=256";
-        let card = format!("virtio-net-pci,netdev={name},mac=52:54:00:00:00:{last},mq=on,vectors=10,host_mtu=9000");
+        let card = format!("virtio-net-pci,netdev={name},mac=52:54:00:00:00:{last},host_mtu=9000");
         add(&format!("{card},{doorbell},{whole}"));
     }
     words.extend(["-chardev".into(), format!("file,id=console,path={}", console.display())]);
