@@ -3,7 +3,7 @@
 #
 #   FUZZ_SECONDS=10   how long each fuzz target runs; 0: not at all
 #   XEN_TEST=0        without the emulated machine that boots Xen
-#   LOOM=0, XEN_TEST=0  without the interleavings, without emulated Xen
+#   LOOM=0            without the interleavings
 #   DENY_LINTS=1      lints are errors whatever the compiler's version
 set -euo pipefail
 cd "$(dirname "$0")/.."
