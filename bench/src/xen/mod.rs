@@ -196,7 +196,9 @@ fn with_guests<T>(
     let result = guests.iter().try_for_each(|guest| guest.create(machine, backend)).and_then(|()| {
         for (n, guest) in guests.iter().enumerate() {
             // Beyond the router is a network that nobody has: what arrives for it is counted and thrown away.
-            guest.run(&format!("ip route add 10.7.{n}.0/24 via {}", Network::Out.address(1)))?;
+            // Its shell answers through the first of its interfaces, which may be there before the second.
+            let add = format!("ip route add 10.7.{n}.0/24 via {}", Network::Out.address(1));
+            guest.run(&format!("n=0; until {add}; do n=$((n+1)); [ $n -lt 100 ] || exit 1; usleep 100000; done"))?;
             let (network, gateway) = (format!("10.7.{n}.0/24"), guest.address());
             run("ip", &["route", "replace", &network, "via", &gateway])?;
         }

@@ -104,6 +104,18 @@ pub enum TableError {
     },
 }
 
+impl TableError {
+    /// The same, where `newcomer` came last: it is the one that must change.
+    pub(crate) fn told_to(self, newcomer: &str) -> Self {
+        match self {
+            Self::StationTwice { port, other, mac, domain } if other == newcomer => {
+                Self::StationTwice { port: other, other: port, mac, domain }
+            }
+            other => other,
+        }
+    }
+}
+
 /// How frames of a domain leave by a port: the VLAN of their tag, without tag, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Egress(u16);

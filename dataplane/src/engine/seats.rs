@@ -236,7 +236,7 @@ impl Seats {
             Ok(table) => table,
             Err(errors) => {
                 plan.members[index] = Member::default();
-                return Err(SeatError::Table(errors));
+                return Err(SeatError::Table(errors.into_iter().map(|e| e.told_to(&newcomer.name)).collect()));
             }
         };
         let Some(owner) = shared.shares.join(&newcomer.guest) else {

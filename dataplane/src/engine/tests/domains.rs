@@ -106,7 +106,7 @@ fn guests_of_two_domains_reach_each_other_through_the_router_whichever_worker_th
 fn an_interface_is_a_station_that_nobody_else_can_be() {
     let engine = engine("station");
     let error = engine.seats().take(newcomer(ROUTER[0], "lan").0).unwrap_err().to_string();
-    assert!(error.contains("port r1/lan0") && error.contains("port vif160"), "{error}");
+    assert!(error.contains("port vif160: station") && error.contains("behind port r1/lan0"), "{error}");
     let Reply::Fdb(stations) = engine.report.answer(Request::Show(Topic::Fdb)) else { panic!("not stations") };
     let known: Vec<_> = stations.iter().map(|s| (&*s.domain, &*s.port)).collect();
     assert_eq!(known, [("lan", "r1/lan0"), ("other", "r1/other0")]);
