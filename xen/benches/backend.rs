@@ -71,6 +71,12 @@ fn timed(rounds: &mut Vec<u64>, step: impl FnOnce()) {
     rounds.push(clock() - begin);
 }
 
+/// A burst, and the breath's end.
+fn send(port: &mut impl Port, pool: &mut Pool, burst: &mut Burst) {
+    port.push(pool, burst);
+    port.flush(pool);
+}
+
 struct Bench<'a> {
     machine: &'a Machine,
     control: Arc<SimDomain>,
@@ -88,19 +94,15 @@ impl Bench<'_> {
         (domain, self.arrivals.recv().unwrap())
     }
 
-    fn await_up(&mut self, port: &mut dyn Port) {
-        while !port.is_up() {
-            port.tick(&mut self.pool, Nanos::now());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     fn vif(&mut self) {
         let (domain, mut port) = self.guest(GUEST);
         let mut guest = Frontend::new(&domain, 0, FrontendOptions::default()).unwrap();
         guest.connect().unwrap();
-        self.await_up(&mut port);
         let pool = &mut self.pool;
+        while !port.is_up() {
+            port.tick(pool, Nanos::now());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let (calls_before, ops_before) = self.control.copies();
         let (mut pulled, mut pushed) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
         for _ in 0..ROUNDS {
@@ -112,10 +114,7 @@ impl Bench<'_> {
             let mut burst = Burst::new();
             timed(&mut pulled, || port.pull(pool, &mut burst));
             assert_eq!(burst.len(), BURST);
-            timed(&mut pushed, || {
-                port.push(pool, &mut burst);
-                port.flush(pool);
-            });
+            timed(&mut pushed, || send(&mut port, pool, &mut burst));
             let received = guest.queues[0].rx.responses().wrapping_sub(guest.queues[0].consumed[1]);
             assert_eq!(received as usize, BURST);
             guest.receive(0).unwrap();
@@ -158,16 +157,10 @@ impl Bench<'_> {
         let [mut pulled, mut pushed, mut sent, mut received] = std::array::from_fn(|_| Vec::with_capacity(ROUNDS));
         for _ in 0..ROUNDS {
             let mut burst: Burst = (0..BURST).map(|_| memory.frame_from(&[0x5a; FRAME]).unwrap()).collect();
-            timed(&mut sent, || {
-                guest.push(&mut memory, &mut burst);
-                guest.flush(&mut memory);
-            });
+            timed(&mut sent, || send(&mut guest, &mut memory, &mut burst));
             timed(&mut pulled, || port.pull(pool, &mut burst));
             assert_eq!(burst.len(), BURST);
-            timed(&mut pushed, || {
-                port.push(pool, &mut burst);
-                port.flush(pool);
-            });
+            timed(&mut pushed, || send(&mut port, pool, &mut burst));
             timed(&mut received, || guest.pull(&mut memory, &mut burst));
             assert_eq!(burst.len(), BURST);
             memory.free_all(burst.drain(..));

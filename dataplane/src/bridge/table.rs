@@ -111,7 +111,7 @@ impl TableError {
             Self::StationTwice { port, other, mac, domain } if other == newcomer => {
                 Self::StationTwice { port: other, other: port, mac, domain }
             }
-            other => other,
+            error => error,
         }
     }
 }
